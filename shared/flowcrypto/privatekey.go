@@ -30,9 +30,9 @@ var errWrongPassphrase = errors.New("the passphrase does not open this private k
 // with literal \n, CRLF, spaces for line ends, quotes around it, other text
 // before it, or the whole of it in base64.
 //
-// passphrase is empty for a key that is not encrypted; one line end behind it
-// is cut. A passphrase for a key that has none is an error, because the key is
-// then probably not the one that was meant.
+// One line end behind passphrase is cut. It is ignored for a key that is not
+// encrypted: whatsapp-flows-server asked for a passphrase, said it had used it
+// and wrote the key in clear, so many operators hold such a pair.
 //
 // Errors say what came, what was expected and which command converts it. They
 // hold neither key nor passphrase.
@@ -54,11 +54,8 @@ func ReadPrivateKey(pemBytes, passphrase []byte) (*rsa.PrivateKey, error) {
 
 func readBlock(block *pem.Block, passphrase []byte) (*rsa.PrivateKey, error) {
 	encrypted := block.Type == typeEncryptedPKCS8 || block.Headers["DEK-Info"] != ""
-	switch {
-	case encrypted && len(passphrase) == 0:
+	if encrypted && len(passphrase) == 0 {
 		return nil, errors.New("it is encrypted and there is no passphrase: give the passphrase it was made with")
-	case !encrypted && len(passphrase) > 0:
-		return nil, errors.New("it is not encrypted, yet there is a passphrase: remove the passphrase, or check that this is the key you meant")
 	}
 
 	der := block.Bytes

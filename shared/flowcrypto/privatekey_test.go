@@ -158,8 +158,6 @@ func TestKeysThatAreRefusedSayWhatTheyAre(t *testing.T) {
 		{"a wrong passphrase, DEK-Info", legacy, "wrong", "passphrase does not open"},
 		{"a wrong passphrase, PBES2", modern, "wrong", "passphrase does not open"},
 		{"a wrong passphrase, scrypt", string(keyFile(t, "rsa_pkcs8_scrypt.pem")), "wrong", "passphrase does not open"},
-		{"a passphrase too many, PKCS#8", plain, passphrase, "not encrypted, yet there is a passphrase"},
-		{"a passphrase too many, PKCS#1", string(keyFile(t, "rsa_pkcs1_plain.pem")), passphrase, "not encrypted, yet there is a passphrase"},
 
 		{"PBES1, SHA-1 and 3DES", string(keyFile(t, "unsupported_pbes1_sha1_3des.pem")), passphrase, "PBES1 (PKCS#12, SHA-1 and 3DES), which is not supported, expected PBES2: convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc"},
 		{"PBES1, MD5 and DES", string(keyFile(t, "unsupported_pbes1_md5_des.pem")), passphrase, "PBES1 (MD5 and DES)"},
@@ -174,6 +172,14 @@ func TestKeysThatAreRefusedSayWhatTheyAre(t *testing.T) {
 				t.Errorf("the error holds the passphrase: %v", err)
 			}
 		})
+	}
+}
+
+func TestPassphraseOfAKeyThatIsNotEncryptedIsIgnored(t *testing.T) {
+	for _, file := range []string{"rsa_pkcs8_plain.pem", "rsa_pkcs1_plain.pem"} {
+		if _, err := flowcrypto.ReadPrivateKey(keyFile(t, file), []byte("never used")); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }
 

@@ -101,6 +101,14 @@ func TestStepSurvivesItsEncoding(t *testing.T) {
 	}
 }
 
+func TestAnswersKeepTheirBytes(t *testing.T) {
+	const answer = `"<b> & </b> \u00e9"`
+	s := &Step{Flow: "f", Answers: map[string]json.RawMessage{"a": json.RawMessage(answer)}}
+	if body := string(s.Encode()); !strings.Contains(body, answer) || strings.HasSuffix(body, "\n") {
+		t.Errorf("encoded as %s, expected the answer as it came", body)
+	}
+}
+
 func TestBrokenStepIsRefusedWithoutRepeatingIt(t *testing.T) {
 	for name, body := range map[string]string{
 		"no JSON":    `{"flow":"f","answers":{"name":secret}}`,

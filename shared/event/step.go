@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -54,15 +55,18 @@ type Step struct {
 	ErrorMessage string `json:"error_message,omitempty"`
 }
 
-// Encode is the body of the entry that carries s.
+// Encode is the body of the entry that carries s. Answers stay as the client
+// wrote them: <, > and & are not escaped.
 func (s *Step) Encode() []byte {
-	body, err := json.Marshal(s)
-	if err != nil {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(s); err != nil {
 		// Every field is a string, a number, a time, or JSON that was parsed
 		// before: only a programming error gets here.
 		panic(fmt.Sprintf("event: encoding a step: %v", err))
 	}
-	return body
+	return bytes.TrimSuffix(body.Bytes(), []byte("\n"))
 }
 
 // DecodeStep reads the body of a step, stateless_step or client_error entry.

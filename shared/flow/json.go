@@ -1,0 +1,89 @@
+package flow
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// kindOf names the JSON type of a value whose JSON is known to be valid.
+func kindOf(raw []byte) string {
+	for _, c := range raw {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '{':
+			return "object"
+		case '[':
+			return "array"
+		case '"':
+			return "string"
+		case 't', 'f':
+			return "boolean"
+		case 'n':
+			return "null"
+		default:
+			return "number"
+		}
+	}
+	return "nothing"
+}
+
+func article(kind string) string {
+	switch kind {
+	case "object", "array":
+		return "an " + kind
+	case "nothing", "null":
+		return kind
+	default:
+		return "a " + kind
+	}
+}
+
+func stringOf(raw json.RawMessage) (string, bool) {
+	var s string
+	if kindOf(raw) != "string" || json.Unmarshal(raw, &s) != nil {
+		return "", false
+	}
+	return s, true
+}
+
+// quote is s as JSON. Unlike json.Marshal it leaves <, > and & as they are:
+// nothing here is ever put into HTML.
+func quote(s string) json.RawMessage {
+	out, err := encode(s)
+	if err != nil {
+		panic("flow: encoding a string: " + err.Error()) // json accepts every string
+	}
+	return out
+}
+
+// encode is json.Marshal without HTML escaping.
+func encode(value any) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
+}
+
+// describe keeps of a JSON error what holds no data.
+func describe(raw []byte, err error) error {
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("syntax error at byte %d", syntax.Offset)
+	}
+	return fmt.Errorf("it is %s", article(kindOf(raw)))
+}
+
+// clip bounds what an error repeats of a name that may be anything.
+func clip(s string) string {
+	const limit = 64
+	if len(s) > limit {
+		return s[:limit] + "…"
+	}
+	return s
+}

@@ -1,0 +1,107 @@
+package caddymodule
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
+)
+
+const publishedSite = `
+	whatsapp_flow /flows/endpoint* {
+		endpoint engine
+	}`
+
+func TestPublishedFlowsAreServedWithinASecond(t *testing.T) {
+	s := newSite(t).load("", publishedSite)
+	status := func(path string) int {
+		a, _ := s.post(path, request{"action": "ping"})
+		return a.status
+	}
+	eventually(t, 2*time.Second, "the index is read", func() bool { return status(booking) == http.StatusNotFound })
+
+	first := s.publish("default", "booking", bookingJSON(t))
+	eventually(t, time.Second, "the flow is served", func() bool { return status(booking) == http.StatusOK })
+	s.want(booking, step("INIT", "", "old", nil), "NAME")
+
+	// A new version: a session that has begun ends on the old one.
+	renamed := bytes.ReplaceAll(bookingJSON(t), []byte(`"NAME"`), []byte(`"WELCOME"`))
+	second := s.publish("default", "booking", renamed)
+	eventually(t, time.Second, "the new version is served", func() bool {
+		_, reply := s.post(booking, step("INIT", "", "unused", nil))
+		return reply["screen"] == "WELCOME"
+	})
+	s.want(booking, step("INIT", "", "new", nil), "WELCOME")
+	// Another process would not have the old one yet.
+	loaded.Delete(first.Hash())
+	s.want(booking, step("data_exchange", "NAME", "old", request{"name": "x"}), "ROOM")
+	hashes := map[string]bool{}
+	for _, e := range s.events() {
+		st, _ := event.DecodeStep(e.Body)
+		hashes[st.Token+" "+st.Definition] = true
+	}
+	if !hashes["old "+first.Hash()] || hashes["old "+second.Hash()] || !hashes["new "+second.Hash()] {
+		t.Errorf("the steps ran on %v", hashes)
+	}
+
+	ctx := context.Background()
+	t.Run("a lost index unloads nothing", func(t *testing.T) {
+		s.t = t
+		if err := s.redis.Del(ctx, s.keys.Index(), s.keys.Definition(first.Hash()), s.keys.Definition(second.Hash())).Err(); err != nil {
+			t.Fatal(err)
+		}
+		b := liveBackends()[0]
+		if err := b.catalog.refresh(ctx, s.redis, s.keys); err != nil {
+			t.Fatal(err)
+		}
+		s.load("", publishedSite) // nor does a reload
+		s.want(booking, step("INIT", "", "after", nil), "WELCOME")
+	})
+	t.Run("a broken definition leaves the one before in use", func(t *testing.T) {
+		s.t = t
+		field := keyspace.IndexField("default", "booking")
+		if err := s.redis.HSet(ctx, s.keys.Index(), field, "no such hash").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := liveBackends()[0].catalog.refresh(ctx, s.redis, s.keys); err != nil {
+			t.Fatal(err)
+		}
+		s.want(booking, step("INIT", "", "broken", nil), "WELCOME")
+	})
+	t.Run("a tombstone unloads", func(t *testing.T) {
+		s.t = t
+		field := keyspace.IndexField("default", "booking")
+		if err := errorsOf(s.redis.HSet(ctx, s.keys.Index(), field, keyspace.Tombstone).Err(),
+			s.redis.Publish(ctx, s.keys.Changed(), field).Err()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, time.Second, "the flow is gone", func() bool { return status(booking) == http.StatusNotFound })
+		if a, _ := s.post(booking, step("INIT", "", "t", nil)); a.status != http.StatusNotFound {
+			t.Errorf("INIT: status %d", a.status)
+		}
+	})
+	s.t = t
+}
+
+func TestFlowsBelongToTheirAccount(t *testing.T) {
+	s := newSite(t)
+	s.publish("one", "booking", bookingJSON(t))
+	s.load(`
+	whatsapp_flows {
+		account one {
+		}
+		account two {
+		}
+	}`, `
+	whatsapp_flow /a/* {
+		endpoint engine
+	}`)
+	s.want("/a/one/flows/endpoint/booking", step("INIT", "", "t", nil), "NAME")
+	if a, _ := s.post("/a/two/flows/endpoint/booking", step("INIT", "", "t", nil)); a.status != http.StatusNotFound {
+		t.Errorf("status %d", a.status)
+	}
+}

@@ -1,0 +1,262 @@
+package caddymodule
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/state"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowtoken"
+)
+
+// turn does steps 6 to 10 of a flow request: token, first round trip, answer,
+// second round trip.
+func (x *exchange) turn(ctx context.Context) (state.Stored, error) {
+	if err := x.backend.usable(); err != nil {
+		x.outcome = "unavailable"
+		return state.Stored{}, infrastructure(http.StatusServiceUnavailable, err)
+	}
+	def, err := x.source.lookup(ctx, x.account.name, x.name)
+	x.def = def
+	if err != nil && x.needsDefinition() {
+		if errors.Is(err, errUnknownFlow) {
+			return x.refuse(http.StatusNotFound, "unknown_flow")
+		}
+		x.outcome = "unavailable"
+		return state.Stored{}, infrastructure(http.StatusServiceUnavailable,
+			fmt.Errorf("the definition of flow %s cannot be read: %w", x.name, err))
+	}
+
+	// Sealed while Redis was down: that answer is the answer.
+	if stored, ok := recentAnswers.get(x.envelope.Hash, time.Now()); ok {
+		x.outcome = "replayed"
+		return stored, nil
+	}
+
+	user, dead := x.verifyToken(time.Now())
+	lookup := x.lookup(ctx, dead != nil)
+	opened, err := x.backend.store.Open(ctx, lookup)
+	if err != nil {
+		return x.fall(&claim{lookup: lookup}, nil, reasonOf(ctx, "redis"), err)
+	}
+	c := &claim{lookup: lookup, id: opened.ClaimID}
+	switch opened.Verdict {
+	case state.Replied:
+		x.outcome = "replayed"
+		return opened.Stored, nil
+	case state.Repeat:
+		x.outcome = "repeated"
+		return x.keep(c, x.sealed(http.StatusOK, opened.Reply)), nil
+	}
+	if dead != nil {
+		return x.tokenDead(c, x.account.expired, dead)
+	}
+	return x.answer(ctx, c, user, opened.Version, opened.Session)
+}
+
+// claim is the right to answer, as it stands in Redis.
+type claim struct {
+	lookup state.Lookup
+	id     string // empty when another request holds it, or Redis is down
+}
+
+// verifyToken checks the flow token. The result is remembered but not answered
+// yet: an envelope that has its answer gets that one, whatever the time is now.
+func (x *exchange) verifyToken(now time.Time) (user string, dead error) {
+	token := x.request.Token
+	switch {
+	case flowtoken.IsSigned(token):
+		claims, err := flowtoken.Verify(x.account.tokenSecrets, token, now)
+		if err != nil {
+			return "", err
+		}
+		if claims.Flow != "" && claims.Flow != x.name {
+			return "", errors.New("the flow token was made for another flow")
+		}
+		user = claims.User
+	case x.account.RequireSignedTokens:
+		return "", errors.New("the flow token is not signed, and the account requires it")
+	}
+	if x.request.TokenSignature != "" {
+		if err := flowtoken.VerifySignature(x.request.TokenSignature, token, x.account.appSecrets); err != nil {
+			return "", err
+		}
+	}
+	return user, nil
+}
+
+// lookup names the state of this request. One with a dead token is not let near
+// the session; its shard is the same, so that a replay finds its answer.
+func (x *exchange) lookup(ctx context.Context, dead bool) state.Lookup {
+	keys, shard := x.backend.keys, x.shard()
+	l := state.Lookup{Shard: shard, EnvelopeHash: x.envelopeHash(), RetryWindow: x.retryWindow, ClaimTTL: x.timeout}
+	if deadline, ok := ctx.Deadline(); ok {
+		l.ClaimTTL = max(time.Until(deadline), time.Millisecond)
+	}
+	if dead || x.request.Stateless() {
+		l.Claim = keys.Claim(shard, l.EnvelopeHash)
+		return l
+	}
+	step := x.request.Hash(x.name)
+	l.StepHash = hex.EncodeToString(step[:])
+	l.Session = keys.Session(shard, x.account.name, x.name, x.request.Token)
+	l.Claim = keys.Claim(shard, x.sessionID()+":"+l.StepHash)
+	return l
+}
+
+// tokenDead answers 427. The message is encrypted: in clear text the phone would
+// report a decryption error and leave the button of the message enabled.
+func (x *exchange) tokenDead(c *claim, message string, why error) (state.Stored, error) {
+	x.outcome = "token_dead"
+	refusedTotal.WithLabelValues(x.account.name, "token").Inc()
+	x.logger.Debug("dead flow token", zap.String("account", x.account.name), zap.String("flow", x.name),
+		zap.String("token_hash", x.tokenHash()), zap.NamedError("reason", why))
+	body, err := json.Marshal(map[string]string{"error_msg": message})
+	if err != nil {
+		return state.Stored{}, infrastructure(http.StatusInternalServerError, err)
+	}
+	return x.keep(c, x.sealed(statusTokenDead, body)), nil
+}
+
+// answer runs the endpoint and commits what it said. When another request has
+// moved the session in the meantime a pure endpoint runs once more; what any
+// other said is applied to the newer session, because it must not be asked twice.
+func (x *exchange) answer(ctx context.Context, c *claim, user string, version int64, stored []byte) (state.Stored, error) {
+	var said []byte
+	for attempt := 0; ; attempt++ {
+		prev := x.previous(stored)
+		if prev != nil && prev.Completed && x.account.SingleUseTokens {
+			return x.tokenDead(c, x.account.expired, errors.New("the flow is completed, and the account's tokens are for single use"))
+		}
+		def := x.definition(ctx, prev)
+		session, err := flow.Begin(prev, def, x.request, time.Now())
+		if err != nil {
+			x.release(c)
+			return x.refuse(http.StatusBadRequest, "unknown_screen")
+		}
+		session.Version = version + 1
+		if user != "" {
+			session.User = user
+		}
+
+		if said == nil || x.endpoint.Pure() {
+			if said, err = x.ask(ctx, def, session); err != nil {
+				return x.failed(ctx, c, session, err)
+			}
+		}
+		reply, err := flow.Guard(def, x.request, said)
+		if err != nil {
+			return x.fall(c, session, "reply_refused", err)
+		}
+		step := x.finish(c, def, session, version, reply)
+		committed, err := x.backend.store.Commit(ctx, step)
+		switch {
+		case err != nil:
+			return x.fall(c, session, reasonOf(ctx, "redis"), err)
+		case committed.Existing != nil:
+			x.outcome = "replayed"
+			return *committed.Existing, nil
+		case !committed.Conflict:
+			return step.Stored, nil
+		case attempt > 0:
+			return x.fall(c, session, "conflict", errors.New("other requests moved the session twice meanwhile"))
+		}
+		version, stored = committed.Version, committed.Session
+	}
+}
+
+// previous reads the stored session. One that cannot be read begins anew: the
+// user can still finish, and the answers so far are in the events.
+func (x *exchange) previous(stored []byte) *flow.Session {
+	if len(stored) == 0 || x.request.Stateless() {
+		return nil
+	}
+	prev, err := flow.ParseSession(stored)
+	if err != nil {
+		x.logger.Error("a session cannot be read and begins anew", zap.String("account", x.account.name),
+			zap.String("flow", x.name), zap.String("token_hash", x.tokenHash()), zap.Error(err))
+		return nil
+	}
+	return prev
+}
+
+// definition is the one this step runs on: a session ends on the definition it
+// began with, while a new attempt takes the current one.
+func (x *exchange) definition(ctx context.Context, prev *flow.Session) *flow.Definition {
+	if x.def == nil || prev == nil || prev.Definition == "" || prev.Definition == x.def.Hash() ||
+		flow.NewAttempt(prev, x.def, x.request) {
+		return x.def
+	}
+	older, err := x.source.byHash(ctx, prev.Definition)
+	if err != nil {
+		x.logger.Warn("the definition a session began with is gone: it goes on with the current one",
+			zap.String("flow", x.name), zap.String("definition", clip(prev.Definition)), zap.Error(err))
+		return x.def
+	}
+	return older
+}
+
+// ask has the endpoint answer.
+func (x *exchange) ask(ctx context.Context, def *flow.Definition, session *flow.Session) ([]byte, error) {
+	return x.endpoint.Answer(ctx, &Turn{
+		Account: x.account.name, Flow: x.name, Definition: def, Session: session, Request: x.request,
+		IdempotencyKey: x.idempotencyKey(session), MaxReply: x.MaxBody,
+		HTTP: x.http, Next: x.next,
+	})
+}
+
+// idempotencyKey is the same for every request that asks the same step of the
+// same session; of a stateless request, for the same envelope.
+func (x *exchange) idempotencyKey(session *flow.Session) string {
+	if x.request.Stateless() {
+		return x.envelopeHash()
+	}
+	step := x.request.Hash(x.name)
+	h := sha256.New()
+	h.Write([]byte(x.sessionID()))
+	h.Write(strconv.AppendInt([]byte{0}, session.Version, 10))
+	h.Write(step[:])
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// finish turns a reply into what is committed.
+func (x *exchange) finish(c *claim, def *flow.Definition, session *flow.Session, version int64, reply flow.Reply) state.Step {
+	outcome := session.Finish(x.request, reply)
+	x.outcome = string(outcome)
+
+	step := x.newStep()
+	if def != nil {
+		step.Definition = def.Hash()
+	}
+	step.To, step.Outcome, step.Incomplete, step.User = reply.Screen, outcome, session.Incomplete, session.User
+	step.Answers = x.request.Answers()
+	step.Params, _ = reply.Params()
+	if outcome == event.OutcomeClose {
+		step.Collected = session.Collected()
+	}
+
+	plaintext := reply.JSON()
+	committing := state.Step{
+		Lookup: c.lookup, ClaimID: c.id, SessionTTL: time.Duration(x.SessionTTL),
+		Reply: plaintext, Stored: x.sealed(http.StatusOK, plaintext),
+	}
+	if x.request.Stateless() {
+		committing.Event = x.entry(event.KindStatelessStep, c.lookup.EnvelopeHash, &step)
+		return committing
+	}
+	step.Version, step.Attempt, step.StartedAt = session.Version, session.Attempt, session.Started
+	committing.ExpectVersion, committing.Version = version, session.Version
+	committing.Session = session.Encode()
+	committing.Event = x.entry(event.KindStep, x.sessionID()+":"+strconv.FormatInt(session.Version, 10), &step)
+	return committing
+}

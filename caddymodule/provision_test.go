@@ -1,0 +1,213 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestWhatValidateRefuses(t *testing.T) {
+	const sites = engineSite
+	account := func(options string) string {
+		return "\n\twhatsapp_flows {\n\t\taccount acme {\n" + options + "\n\t\t}\n\t}"
+	}
+	for name, c := range map[string]struct {
+		env          map[string]string
+		global, body string
+		want         string
+	}{
+		"no app secret": {
+			env: map[string]string{"META_APP_SECRET": ""}, body: sites,
+			want: "account default: no app_secret, and neither META_APP_SECRET nor META_APP_SECRET_FILE is set: set one of them",
+		},
+		"an app secret twice": {
+			env: map[string]string{"META_APP_SECRET_FILE": "/run/secrets/x"}, body: sites,
+			want: "both META_APP_SECRET and META_APP_SECRET_FILE are set",
+		},
+		"the placeholder of an example": {
+			env: map[string]string{"META_APP_SECRET": "your_app_secret_here"}, body: sites,
+			want: "META_APP_SECRET still holds the placeholder",
+		},
+		"an empty placeholder": {
+			global: account("app_secret {env.NOT_SET}"), body: sites,
+			want: "app_secret 1: the placeholder {env.NOT_SET} is empty or cannot be read",
+		},
+		"a file that is not there": {
+			global: account("app_secret x {file./not/there}"), body: sites,
+			want: "app_secret 2: the placeholder {file./not/there} is empty or cannot be read",
+		},
+		"a misspelt placeholder": {
+			global: account("app_secret {evn.SECRET}"), body: sites,
+			want: "app_secret 1: it holds a placeholder that does not exist",
+		},
+		"no private key": {
+			env: map[string]string{"PRIVATE_KEY_FILE": ""}, body: sites,
+			want: "account default: no private_key, and neither PRIVATE_KEY nor PRIVATE_KEY_FILE is set",
+		},
+		"a private key twice": {
+			env: map[string]string{"PRIVATE_KEY": "x"}, body: sites,
+			want: "both PRIVATE_KEY and PRIVATE_KEY_FILE are set",
+		},
+		"a wrong passphrase": {
+			global: account("private_key {file.testdata/flow_encrypted.pem} wrong"), body: sites,
+			want: "private_key 1: ",
+		},
+		"a path in place of a key": {
+			global: account("private_key testdata/flow.pem\n\t\t\tprivate_key /etc/flow.pem"), body: sites,
+			want: "private_key 1: ",
+		},
+		"no verify token": {
+			env: map[string]string{"META_VERIFY_TOKEN": ""}, body: sites,
+			want: "account default: no verify_token, and neither META_VERIFY_TOKEN nor META_VERIFY_TOKEN_FILE is set",
+		},
+		"no redis": {
+			env: map[string]string{"REDIS_URL": ""}, body: sites,
+			want: "redis: no URL: neither REDIS_URL nor REDIS_URL_FILE is set",
+		},
+		"a redis URL of another kind": {
+			env: map[string]string{"REDIS_URL": "https://:hunter22@example.com"}, body: sites,
+			want: `the URL begins with "https://", expected redis://`,
+		},
+		"shards": {
+			env: map[string]string{"REDIS_SHARDS": "many"}, body: sites,
+			want: `REDIS_SHARDS is "many", expected a number of shards`,
+		},
+		"an unknown account": {
+			body: "\twhatsapp_webhook /x acme",
+			want: `unknown account "acme": the global option whatsapp_flows defines default`,
+		},
+		"signed tokens without a secret": {
+			global: account("require_signed_tokens"), body: sites,
+			want: "require_signed_tokens: no token_secret, and neither FLOW_TOKEN_SECRET",
+		},
+		"a directory that is not there": {
+			body: "\twhatsapp_flow {\n\t\tendpoint engine\n\t\tflows /not/there\n\t}",
+			want: "flows: stat /not/there: no such file or directory",
+		},
+		"a directory without flows": {
+			body: "\twhatsapp_flow {\n\t\tendpoint engine\n\t\tflows internal\n\t}",
+			want: "flows: internal holds no flow",
+		},
+		"a flow that is not in the directory": {
+			body: "\twhatsapp_flow {\n\t\tflow other\n\t\tflows testdata/flows\n\t}",
+			want: `flow "other" is not in testdata/flows, which holds booking`,
+		},
+		"a timeout over WhatsApp's": {
+			body: "\twhatsapp_flow {\n\t\ttimeout 12s\n\t}",
+			want: "timeout is 12s, expected at most 9s",
+		},
+		"a timeout in the environment": {
+			env: map[string]string{"FLOW_ENDPOINT_TIMEOUT": "2.5s"}, body: sites,
+			want: `FLOW_ENDPOINT_TIMEOUT is "2.5s", expected milliseconds`,
+		},
+		"a default flow that cannot be": {
+			env: map[string]string{"DEFAULT_FLOW_NAME": "a/b"}, body: sites,
+			want: `default_flow is "a/b", expected`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			for variable, value := range c.env {
+				t.Setenv(variable, value)
+			}
+			err := validate(s.adapt(c.global, c.body))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %q, expected %q", err, c.want)
+			}
+			for _, private := range []string{testSecret, "hunter22", "your_app_secret_here"} {
+				if strings.Contains(err.Error(), private) {
+					t.Errorf("the error holds a secret: %v", err)
+				}
+			}
+			if n := len(liveBackends()); n != 0 {
+				t.Errorf("%d clients are held after a refused configuration", n)
+			}
+		})
+	}
+}
+
+// validate provisions a configuration as `caddy validate` does.
+func validate(config []byte) error {
+	var cfg caddy.Config
+	if err := json.Unmarshal(config, &cfg); err != nil {
+		return err
+	}
+	return caddy.Validate(&cfg)
+}
+
+func TestValidateNeedsNoNetwork(t *testing.T) {
+	s := newSite(t)
+	t.Setenv("REDIS_URL", "redis://redis.invalid:6379")
+	if err := validate(s.adapt("", engineSite)); err != nil {
+		t.Fatal(err)
+	}
+	if err := validate(s.adapt(`
+	whatsapp_flows {
+		redis sentinel {
+			address sentinel-1.invalid:26379
+			master mymaster
+		}
+	}`, engineSite)); err != nil {
+		t.Fatal(err)
+	}
+	if err := validate(s.adapt(`
+	whatsapp_flows {
+		redis cluster {
+			address node-1.invalid:6379 node-2.invalid:6379
+			wait 1 50ms
+		}
+	}`, engineSite)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSecretsFromFiles(t *testing.T) {
+	s := newSite(t)
+	dir := t.TempDir()
+	for variable, value := range map[string]string{"META_APP_SECRET": testSecret + "\n", "META_VERIFY_TOKEN": testVerify + "\n"} {
+		path := filepath.Join(dir, variable)
+		if err := os.WriteFile(path, []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv(variable, "")
+		t.Setenv(variable+"_FILE", path)
+	}
+	s.load("", engineSite)
+	s.want(booking, step("INIT", "", "tok", nil), "NAME")
+	if a := s.do("GET", hook+"?hub.mode=subscribe&hub.challenge=1&hub.verify_token="+testVerify, nil, nil); a.status != 200 {
+		t.Errorf("handshake: status %d", a.status)
+	}
+}
+
+func TestASecretNeverPrints(t *testing.T) {
+	const value = secret("hunter22")
+	core, logs := observer.New(zapcore.DebugLevel)
+	zap.New(core).Info("x", zap.Any("value", value), zap.Stringer("s", value), zap.Reflect("r", value))
+	encoded, err := json.Marshal(map[string]any{"value": value})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var printed strings.Builder
+	for _, entry := range logs.All() {
+		line, err := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()).EncodeEntry(entry.Entry, entry.Context)
+		if err != nil {
+			t.Fatal(err)
+		}
+		printed.WriteString(line.String())
+	}
+	fmt.Fprintf(&printed, "%s %v %#v %+v %q %s", encoded, value, value, value, value, struct{ V secret }{value})
+	if strings.Contains(printed.String(), string(value)) {
+		t.Errorf("it printed: %s", printed.String())
+	}
+}

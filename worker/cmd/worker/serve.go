@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/ingest"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/lifecycle"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/publish"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/server"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
+)
+
+// stopWithin is how long a stop may take: less than the 30 s after which
+// orchestrators kill, more than the longest attempt.
+const stopWithin = 24 * time.Second
+
+type serveCommand struct{}
+
+// Run serves until a signal comes.
+func (serveCommand) Run(p *process) error {
+	s, err := settings.ReadServe(p.source)
+	if err != nil {
+		return err
+	}
+	log := newLog(p.stderr, s.LogLevel)
+	defer log.Sync() //nolint:errcheck // stderr of a terminal cannot be synced
+	redis.SetLogger(redisLog{log.Named("redis")})
+
+	w := &worker{settings: s, log: log, group: lifecycle.New(log), registry: prometheus.NewRegistry()}
+	w.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer w.stop()
+	if err := w.start(p.ctx); err != nil {
+		if errors.Is(err, errStopped) {
+			return nil
+		}
+		return err
+	}
+	select {
+	case <-p.ctx.Done():
+		log.Info("stopping")
+		return nil
+	case err := <-w.group.Fatal():
+		return err
+	}
+}
+
+// worker is everything that `worker serve` runs.
+type worker struct {
+	settings settings.Serve
+	log      *zap.Logger
+	group    *lifecycle.Group
+	registry *prometheus.Registry
+
+	server  *server.Server
+	redis   redis.UniversalClient
+	pool    atomic.Pointer[pgxpool.Pool] // nil until Postgres answered
+	readers atomic.Pointer[stream.Readers]
+	name    *store.Name
+}
+
+// start opens the address first, so that probes see a live process that is not
+// ready, then Postgres, which must be there, then everything else. Redis may
+// come later.
+func (w *worker) start(ctx context.Context) error {
+	w.redis = redis.NewUniversalClient(commandOptions(w.settings.Redis))
+	var err error
+	w.server, err = server.Listen(w.settings.Listen, server.Config{
+		Log: w.log.Named("http"), Registry: w.registry, Version: buildVersion(), Environment: w.settings.Environment,
+		Postgres: w.pingPostgres, Redis: func(ctx context.Context) error { return w.redis.Ping(ctx).Err() },
+		Progress: w.progress, Failing: w.group.Failing,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: set LISTEN_ADDR, or HOST and PORT, to a free address", err)
+	}
+	pool, err := openPostgres(ctx, w.settings.Database, w.log)
+	if err != nil {
+		return err
+	}
+	w.pool.Store(pool)
+	if err := w.prepare(ctx, pool); err != nil {
+		return err
+	}
+	return w.startParts(ctx, pool)
+}
+
+// prepare brings the database to where the parts expect it.
+func (w *worker) prepare(ctx context.Context, pool *pgxpool.Pool) error {
+	if err := store.Migrate(ctx, pool, w.log); err != nil {
+		return stopped(ctx, err)
+	}
+	if err := callback.Ensure(ctx, pool, w.settings.Callback.Environment); err != nil {
+		return stopped(ctx, err)
+	}
+	name, err := store.ClaimName(ctx, pool, w.settings.Name)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	w.name = name
+	return nil
+}
+
+func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
+	s, log := w.settings, w.log
+	publisher := publish.New(pool, w.redis, s.Redis.Keys, log.Named("publish"))
+	deliverer := callback.New(callback.Config{
+		Pool: pool, Log: log.Named("callback"), Registry: w.registry, AllowNetworks: s.Callback.AllowNetworks,
+	})
+	writer := ingest.NewWriter(pool, ingest.Config{
+		Accounts: s.Accounts.Of, Nudge: deliverer.Nudge, Log: log.Named("ingest"), Metrics: w.registry,
+	})
+	if err := writer.Prepare(ctx); err != nil {
+		return stopped(ctx, err)
+	}
+	readers, err := stream.New(stream.Config{
+		Redis: *s.Redis.Options(), Keys: s.Redis.Keys, Consumer: w.name.Name, Write: writer.Write,
+		GroupCreated: publisher.Nudge, Log: log.Named("stream"), Metrics: w.registry,
+	})
+	if err != nil {
+		return err
+	}
+	w.readers.Store(readers)
+
+	// Before the first read, so that readers of a wrong number of streams never
+	// begin. A Redis that is away is asked again by the publisher.
+	var mismatch *publish.ShardMismatchError
+	if err := publisher.CheckShards(ctx); errors.As(err, &mismatch) {
+		return err
+	} else if err != nil && ctx.Err() == nil {
+		log.Warn("Redis does not answer: reading begins as soon as it does",
+			zap.String("redis", s.Redis.Address()), zap.String("error", oneLine(err)))
+	}
+	for _, part := range []lifecycle.Part{
+		{Name: "readers", Run: readers.Run},
+		{Name: "maintenance", Run: writer.Maintain},
+		{Name: "deliveries", Run: deliverer.Run},
+		{Name: "publisher", Run: publisher.Run},
+	} {
+		w.group.Start(part)
+	}
+	w.announce()
+	return nil
+}
+
+// announce says once how the worker is set, without secrets.
+func (w *worker) announce() {
+	s := w.settings
+	callbacks := "none"
+	if u, err := url.Parse(s.Callback.URL); err == nil && u.Host != "" {
+		callbacks = u.Scheme + "://" + u.Host
+	}
+	w.log.Info("worker is serving",
+		zap.String("version", buildVersion()), zap.String("listen", w.server.Address()), zap.String("worker", w.name.Name),
+		zap.String("redis", s.Redis.Address()), zap.Int("shards", s.Redis.Keys.Shards()),
+		zap.String("callbacks", callbacks), zap.Duration("callback_timeout", s.Callback.Timeout),
+		zap.Int("callback_attempts", s.Callback.MaxAttempts))
+	if s.Callback.URL == "" {
+		w.log.Warn("CALLBACK_WEBHOOK_URL is not set: answers are stored and nothing is delivered")
+	}
+}
+
+// stop ends in the order of the data: nothing more is read or claimed, what is
+// in hand is finished and stored, the name is given up, then the connections.
+func (w *worker) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	if err := w.group.Stop(ctx); err != nil {
+		w.log.Error("not everything in hand was finished: it is taken up again by the next worker", zap.Error(err))
+	}
+	if w.name != nil {
+		w.name.Release()
+	}
+	if w.server != nil {
+		closing, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		w.server.Stop(closing)
+	}
+	if w.redis != nil {
+		_ = w.redis.Close()
+	}
+	if pool := w.pool.Load(); pool != nil && ctx.Err() == nil {
+		pool.Close() // waits for connections in use, of which there are none
+	}
+	w.log.Info("stopped")
+}
+
+func (w *worker) pingPostgres(ctx context.Context) error {
+	pool := w.pool.Load()
+	if pool == nil {
+		return errors.New("not connected yet")
+	}
+	return pool.Ping(ctx)
+}
+
+func (w *worker) progress() time.Time {
+	if readers := w.readers.Load(); readers != nil {
+		return readers.Progress()
+	}
+	return time.Time{}
+}
+
+// stopped hides an error that only a signal caused.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errStopped
+	}
+	return err
+}

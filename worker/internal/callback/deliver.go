@@ -1,0 +1,259 @@
+// Package callback hands stored answers to the receivers that the operator
+// named: signed, retried by a schedule that lives in the database, never to a
+// private address unless told so.
+//
+// A delivery is a row. A worker claims it by a lease, makes one HTTP attempt,
+// and stores the attempt and what follows from it in one transaction. A worker
+// that dies between the receiver's 200 and that transaction leaves a lease
+// that runs out, and the delivery is sent once more under the same webhook-id:
+// delivery is at least once.
+package callback
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/netip"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+)
+
+// Config is what a deliverer works with.
+type Config struct {
+	Pool     *pgxpool.Pool
+	Log      *zap.Logger
+	Registry prometheus.Registerer
+	// AllowNetworks are networks callbacks may reach although they are not
+	// public.
+	AllowNetworks []netip.Prefix
+	// InFlight is the number of attempts this worker makes at the same time;
+	// 0 means 128. An endpoint's own limit is in its row.
+	InFlight int
+	// Poll is how often the table is asked when nothing announced a delivery,
+	// for those whose time has come and those of other workers; 0 means 200 ms.
+	Poll time.Duration
+	// Schedule replaces the schedule of the package; nil means that one.
+	Schedule []time.Duration
+	// Sender replaces the HTTP client made from AllowNetworks.
+	Sender *Sender
+}
+
+// Deliverer claims deliveries and sends them.
+type Deliverer struct {
+	log      *zap.Logger
+	queue    *queue
+	sender   *Sender
+	metrics  *metrics
+	schedule []time.Duration
+	poll     time.Duration
+	inFlight int
+
+	nudge chan struct{}
+	done  chan outcome
+
+	mu   sync.Mutex
+	held map[uuid.UUID]heldDelivery
+}
+
+type heldDelivery struct {
+	Delivery
+	cancel context.CancelFunc // ends the attempt
+}
+
+// New returns a deliverer that has not begun.
+func New(c Config) *Deliverer {
+	d := &Deliverer{
+		log: c.Log, queue: &queue{pool: c.Pool, lease: leaseFor}, metrics: newMetrics(c.Registry),
+		schedule: c.Schedule, poll: c.Poll, inFlight: c.InFlight, sender: c.Sender,
+		nudge: make(chan struct{}, 1),
+		held:  make(map[uuid.UUID]heldDelivery),
+	}
+	if d.schedule == nil {
+		d.schedule = Schedule
+	}
+	if d.poll <= 0 {
+		d.poll = 200 * time.Millisecond
+	}
+	if d.inFlight <= 0 {
+		d.inFlight = 128
+	}
+	if d.sender == nil {
+		d.sender = NewSender(SenderConfig{
+			AllowNetworks: c.AllowNetworks, MaxInFlight: d.inFlight, Connections: d.metrics.connection,
+		})
+	}
+	return d
+}
+
+// Nudge says that there may be a delivery to make now. It never blocks.
+func (d *Deliverer) Nudge() {
+	select {
+	case d.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// Run delivers until ctx ends. Then it claims nothing more, lets the attempts
+// it has begun finish, which takes at most LongestTimeout, stores them, and
+// returns.
+func (d *Deliverer) Run(ctx context.Context) error {
+	d.done = make(chan outcome, 2*d.inFlight)
+	defer d.sender.Close()
+
+	// Storing and renewing must outlast the attempts they are for, so they
+	// end in this order and not with ctx.
+	var storing, keeping, attempts sync.WaitGroup
+	keepCtx, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	storing.Go(func() { d.store(ctx) })
+	keeping.Go(func() { d.keep(keepCtx) })
+	defer func() {
+		attempts.Wait()
+		close(d.done)
+		storing.Wait()
+		stopKeeping()
+		keeping.Wait()
+	}()
+
+	retry := d.poll
+	for ctx.Err() == nil {
+		claimed, err := d.claim(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			// The database is away. Nothing is lost: what is due stays due.
+			retry = min(2*retry, 2*time.Second)
+			d.log.Warn("cannot claim deliveries", zap.Error(err), zap.Duration("next_try_in", retry))
+		case len(claimed) > 0 && ctx.Err() != nil:
+			d.giveBack(ctx, claimed)
+		case len(claimed) > 0:
+			retry = d.poll
+			for _, delivery := range claimed {
+				attempts.Go(func() { d.attempt(ctx, delivery) })
+			}
+			// There may be more.
+			continue
+		default:
+			retry = d.poll
+		}
+		timer := time.NewTimer(retry)
+		select {
+		case <-ctx.Done():
+		case <-d.nudge:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// claim takes as many deliveries as there are free places. It is not cut short
+// by ctx: a claim whose commit is in doubt would hold its leases for nothing.
+func (d *Deliverer) claim(ctx context.Context) ([]Delivery, error) {
+	free := d.inFlight - d.holding()
+	if free <= 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	claimed, err := d.queue.claim(ctx, free)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, delivery := range claimed {
+		d.held[delivery.ID] = heldDelivery{Delivery: delivery}
+	}
+	d.metrics.inFlight.Set(float64(len(d.held)))
+	return claimed, nil
+}
+
+func (d *Deliverer) giveBack(ctx context.Context, claimed []Delivery) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	if err := d.queue.release(ctx, claimed); err != nil {
+		d.log.Warn("cannot give deliveries back", zap.Error(err))
+	}
+	d.forget(claimed...)
+}
+
+// attempt makes one attempt. It outlives ctx: what has begun is finished.
+func (d *Deliverer) attempt(ctx context.Context, delivery Delivery) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	d.mu.Lock()
+	if h, ok := d.held[delivery.ID]; ok && h.Lease == delivery.Lease {
+		h.cancel = cancel
+		d.held[delivery.ID] = h
+	}
+	d.mu.Unlock()
+
+	e := delivery.Endpoint
+	result := d.sender.Send(ctx, Request{
+		ID: delivery.ID.String(), URL: e.URL, Secrets: e.Secrets, Body: delivery.Body, Timeout: e.Timeout,
+	})
+	o := decide(d.schedule, delivery, result, rand.Float64()) //nolint:gosec // jitter needs no secrecy
+	d.metrics.attempt(result)
+	d.report(o)
+	d.done <- o
+}
+
+// report writes the one line of an attempt: no body, no token, and of the URL
+// the host only.
+func (d *Deliverer) report(o outcome) {
+	var host string
+	if u, err := url.Parse(o.Endpoint.URL); err == nil {
+		host = u.Host
+	}
+	fields := []zap.Field{
+		zap.Stringer("delivery", o.ID), zap.String("account", o.Account), zap.String("endpoint", o.Endpoint.Name),
+		zap.String("host", host), zap.Int("attempt", o.Attempt), zap.Int("tries", o.result.Tries),
+		zap.Int("status", o.result.Status), zap.String("outcome", o.result.class()),
+		zap.Int64("ms", o.result.Took.Milliseconds()), zap.String("state", o.state),
+	}
+	if problem := o.result.problem(); problem != "" {
+		fields = append(fields, zap.String("problem", problem))
+	}
+	if o.state == "due" {
+		fields = append(fields, zap.Duration("next_attempt_in", o.wait))
+	}
+	switch {
+	case o.result.Gone(), o.state == "dead":
+		d.log.Error("delivery attempted", fields...)
+	case o.state == "due":
+		d.log.Warn("delivery attempted", fields...)
+	default:
+		d.log.Info("delivery attempted", fields...)
+	}
+}
+
+func (d *Deliverer) holding() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.held)
+}
+
+func (d *Deliverer) holdings() []Delivery {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := make([]Delivery, 0, len(d.held))
+	for _, h := range d.held {
+		all = append(all, h.Delivery)
+	}
+	return all
+}
+
+func (d *Deliverer) forget(deliveries ...Delivery) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, delivery := range deliveries {
+		if h, ok := d.held[delivery.ID]; ok && h.Lease == delivery.Lease {
+			delete(d.held, delivery.ID)
+		}
+	}
+	d.metrics.inFlight.Set(float64(len(d.held)))
+}

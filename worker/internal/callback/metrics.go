@@ -1,0 +1,126 @@
+package callback
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	namespace = "whatsapp_flows_worker"
+	// gaugesEvery is how often the gauges are read from the database; a scrape
+	// reads none.
+	gaugesEvery = 15 * time.Second
+	// countUpTo bounds what counting open deliveries may cost.
+	countUpTo = 100_000
+)
+
+// metrics of deliveries and endpoints. No label holds a URL.
+type metrics struct {
+	attempts    *prometheus.CounterVec
+	seconds     prometheus.Histogram
+	open        *prometheus.GaugeVec
+	oldestDue   prometheus.Gauge
+	breaker     *prometheus.GaugeVec
+	expired     prometheus.Counter
+	lost        prometheus.Counter
+	connections *prometheus.CounterVec
+	inFlight    prometheus.Gauge
+}
+
+func newMetrics(registry prometheus.Registerer) *metrics {
+	m := &metrics{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "delivery_attempts_total",
+			Help: "Attempts to deliver a callback, by what came of them.",
+		}, []string{"outcome"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "delivery_seconds",
+			Help:    "Time of one attempt.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20},
+		}),
+		open: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "deliveries_open",
+			Help: "Deliveries not finished, by state; counted to 100000 every 15 s.",
+		}, []string{"state"}),
+		oldestDue: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "delivery_oldest_due_seconds",
+			Help: "How long the oldest due delivery has been waiting past its time, paused and disabled endpoints included.",
+		}),
+		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "endpoint_breaker_state",
+			Help: "State of an endpoint: 0 closed, 1 probing, 2 paused, 3 disabled or gone.",
+		}, []string{"endpoint"}),
+		expired: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "lease_expired_total",
+			Help: "Deliveries whose worker died and which were made due again.",
+		}),
+		lost: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "lease_lost_total",
+			Help: "Attempts of this worker whose result came after their lease was lost.",
+		}),
+		connections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "http_connections_total",
+			Help: "Connections to receivers used, new or reused.",
+		}, []string{"connection"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Name: "deliveries_in_flight",
+			Help: "Deliveries this worker holds.",
+		}),
+	}
+	registry.MustRegister(m.attempts, m.seconds, m.open, m.oldestDue, m.breaker, m.expired, m.lost, m.connections, m.inFlight)
+	return m
+}
+
+func (m *metrics) connection(reused bool) {
+	if reused {
+		m.connections.WithLabelValues("reused").Inc()
+	} else {
+		m.connections.WithLabelValues("new").Inc()
+	}
+}
+
+func (m *metrics) attempt(r Result) {
+	m.attempts.WithLabelValues(r.class()).Inc()
+	m.seconds.Observe(r.Took.Seconds())
+}
+
+// refresh reads the gauges. Every source is an index: the partial ones of open
+// deliveries, or the few endpoints.
+func (m *metrics) refresh(ctx context.Context, pool *pgxpool.Pool) error {
+	var due, leased int64
+	var oldest float64
+	const open = `
+		SELECT (SELECT count(*) FROM (SELECT FROM deliveries WHERE state = 'due' LIMIT $1) d),
+			(SELECT count(*) FROM (SELECT FROM deliveries WHERE state = 'leased' LIMIT $1) l),
+			coalesce(extract(epoch FROM now() - (
+				SELECT min(first.run_at) FROM callback_endpoints e CROSS JOIN LATERAL (
+					SELECT run_at FROM deliveries d WHERE d.endpoint_id = e.id AND d.state = 'due' ORDER BY run_at LIMIT 1) first
+				WHERE first.run_at <= now())), 0)::float8`
+	if err := pool.QueryRow(ctx, open, countUpTo).Scan(&due, &leased, &oldest); err != nil {
+		return err
+	}
+	m.open.WithLabelValues("due").Set(float64(due))
+	m.open.WithLabelValues("leased").Set(float64(leased))
+	m.oldestDue.Set(oldest)
+
+	const endpoints = `
+		SELECT id, CASE WHEN NOT enabled OR paused_until = 'infinity' THEN 3 WHEN paused_until > now() THEN 2 WHEN failures >= $1 THEN 1 ELSE 0 END
+		FROM callback_endpoints`
+	rows, err := pool.Query(ctx, endpoints, breakerAfter)
+	if err != nil {
+		return err
+	}
+	var id uuid.UUID
+	var state int
+	m.breaker.Reset()
+	_, err = pgx.ForEachRow(rows, []any{&id, &state}, func() error {
+		m.breaker.WithLabelValues(id.String()).Set(float64(state))
+		return nil
+	})
+	return err
+}

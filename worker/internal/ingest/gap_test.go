@@ -1,0 +1,95 @@
+package ingest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
+)
+
+func TestRanges(t *testing.T) {
+	tests := map[string]struct {
+		seqs []uint64
+		want string
+	}{
+		"none":               {nil, "{}"},
+		"one":                {[]uint64{1}, "{[1,2)}"},
+		"out of order":       {[]uint64{3, 1, 2}, "{[1,4)}"},
+		"twice":              {[]uint64{1, 1, 2}, "{[1,3)}"},
+		"a gap":              {[]uint64{1, 2, 5}, "{[1,3),[5,6)}"},
+		"several, unordered": {[]uint64{9, 1, 5, 8}, "{[1,2),[5,6),[8,10)}"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := (&source{seqs: test.seqs}).ranges(); got != test.want {
+				t.Errorf("ranges = %s, expected %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestReadableRanges(t *testing.T) {
+	for in, want := range map[string]string{"{[2,3)}": "2", "{[5,8)}": "5-7", "{[2,3),[5,8),[9,10)}": "2, 5-7, 9"} {
+		if got := readableRanges(in); got != want {
+			t.Errorf("%s = %q, expected %q", in, got, want)
+		}
+	}
+}
+
+func TestGaps(t *testing.T) {
+	s := newSuite(t)
+	arrive := func(seq uint64, void ...uint64) {
+		t.Helper()
+		e := s.hook(textBody("wamid."+time.Now().String(), "1"))
+		e.Event.Seq, e.Event.Void = seq, void
+		s.write(e)
+	}
+	marked := func(seq uint64) {
+		t.Helper()
+		s.write(stream.Entry{Stream: "waf:{s3}:events", ID: "m", Shard: 3, Event: event.Entry{Kind: event.KindMark, Account: "default", Source: "edge-1", Seq: seq, Time: time.Now()}})
+	}
+	seen := make(ripening)
+	now := time.Now()
+	find := func() {
+		t.Helper()
+		if err := s.writer.findGaps(t.Context(), seen, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost := func(want string) { t.Helper(); s.expect(want, "SELECT lost FROM stream_sources") }
+
+	arrive(1)
+	arrive(4, 3) // 3 was never acknowledged: void
+	arrive(8)
+	find()
+	lost("{}") // nothing is marked yet
+	marked(4)
+	find()
+	lost("{}") // 2 may still come
+	now = now.Add(3 * time.Minute)
+	marked(9) // a young mark must not hide the old one
+	find()
+	lost("{[2,3)}")
+	now = now.Add(3 * time.Minute)
+	find()
+	lost("{[2,3),[5,8),[9,10)}")
+	now = now.Add(4 * time.Minute)
+	find()
+	lost("{[2,3),[5,8),[9,10)}") // reported once
+	arrive(6)
+	lost("{[2,3),[5,6),[7,8),[9,10)}") // late, but there
+}
+
+func TestPrepareAndMaintain(t *testing.T) {
+	s := newSuite(t)
+	if err := s.writer.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.write(s.hook(textBody("w", "1")), s.step(event.Step{Token: "T", Version: 1, Attempt: 1, Outcome: event.OutcomeNext}))
+	s.expect("0", "SELECT count(*) FROM webhook_events_default")
+	s.expect("0", "SELECT count(*) FROM flow_steps_default")
+	s.exec("INSERT INTO event_keys (kind, dedup, at) VALUES ('webhook', 'old', now() - interval '40 days'), ('webhook', 'kept', now() - interval '20 days')")
+	s.writer.housekeep(t.Context())
+	s.expect("kept", "SELECT dedup FROM event_keys WHERE dedup IN ('old', 'kept')")
+}

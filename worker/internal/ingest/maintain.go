@@ -1,0 +1,59 @@
+package ingest
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
+)
+
+// Prepare creates the partitions of today and the days ahead. Call it after
+// migrating and before reading.
+func (w *Writer) Prepare(ctx context.Context) error {
+	return store.CreatePartitions(ctx, w.pool, time.Now())
+}
+
+// Maintain looks for gaps in the sources' numbers, creates partitions ahead and
+// purges old dedup keys, until ctx ends. Any number of workers may run it.
+func (w *Writer) Maintain(ctx context.Context) error {
+	ripe := make(ripening)
+	gaps, hourly := time.NewTicker(w.config.GapEvery), time.NewTicker(time.Hour)
+	defer gaps.Stop()
+	defer hourly.Stop()
+	w.housekeep(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-gaps.C:
+			if err := w.findGaps(ctx, ripe, time.Now()); err != nil && ctx.Err() == nil {
+				w.config.Log.Warn("looking for gaps failed, trying again", zap.Error(err))
+			}
+		case <-hourly.C:
+			w.housekeep(ctx)
+		}
+	}
+}
+
+// housekeep only warns: nothing is lost while it fails. Rows without a partition
+// of their own go to the default one.
+func (w *Writer) housekeep(ctx context.Context) {
+	warn := func(what string, err error) {
+		if err != nil && ctx.Err() == nil {
+			w.config.Log.Warn(what+" failed, trying again in an hour", zap.Error(err))
+		}
+	}
+	warn("creating partitions", store.CreatePartitions(ctx, w.pool, time.Now()))
+	warn("purging dedup keys", store.PurgeKeys(ctx, w.pool))
+	for _, table := range store.Partitioned() {
+		used, err := store.DefaultUsed(ctx, w.pool, table)
+		warn("looking into a default partition", err)
+		value := 0.0
+		if used {
+			value = 1
+		}
+		w.metrics.defaultRows.WithLabelValues(table).Set(value)
+	}
+}

@@ -1,0 +1,136 @@
+package ingest
+
+// Every statement takes arrays, one for each column, and has the same text
+// whatever the number of rows: prepared once, sent in one round trip. Rows are
+// ordered by their keys, the order in which every transaction locks them.
+
+const insertKeys = `
+	INSERT INTO event_keys (account, kind, dedup)
+	SELECT account, kind, dedup FROM unnest($1::text[], $2::text[], $3::text[]) AS k(account, kind, dedup)
+	ON CONFLICT DO NOTHING
+	RETURNING account, kind, dedup`
+
+const insertEvents = `
+	INSERT INTO webhook_events (id, received_at, account, body, problem)
+	SELECT id, received_at, account, body, problem
+	FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::bytea[], $5::text[]) AS e(id, received_at, account, body, problem)`
+
+const insertMessages = `
+	INSERT INTO webhook_messages (account, event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at)
+	SELECT account, event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at
+	FROM unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::int[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::text[], $10::timestamptz[])
+		AS m(account, event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at)`
+
+const insertSteps = `
+	INSERT INTO flow_steps (id, at, account, kind, flow, definition, token_hash, version, attempt, action, from_screen, to_screen,
+		answers, params, params_hash, outcome, incomplete, milliseconds, error_key, error_message)
+	SELECT id, at, account, kind, flow, definition, token_hash, nullif(version, 0), nullif(attempt, 0), action, from_screen, to_screen,
+		answers::json, params::json, params_hash, outcome, incomplete, milliseconds, error_key, error_message
+	FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[],
+		$10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bool[], $18::bigint[], $19::text[], $20::text[])
+		AS s(id, at, account, kind, flow, definition, token_hash, version, attempt, action, from_screen, to_screen,
+		answers, params, params_hash, outcome, incomplete, milliseconds, error_key, error_message)`
+
+// A session row follows the step of the highest version. A completion that
+// arrives after later steps still brings its answers if no newer completion did,
+// and completes the session if no newer attempt has begun.
+const upsertSessions = `
+	INSERT INTO flow_sessions AS s (id, account, flow, flow_id, token_hash, flow_token, user_id, definition, version, attempt, status,
+		current_screen, answers, incomplete, started_at, last_activity_at, completed_at)
+	SELECT n.id, n.account, n.flow, f.id, n.token_hash, n.flow_token, n.user_id, n.definition, n.version, n.attempt, n.status,
+		n.current_screen, n.answers::json, n.incomplete, n.started_at, n.last_activity_at, n.completed_at
+	FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::int[], $10::text[],
+		$11::text[], $12::text[], $13::bool[], $14::timestamptz[], $15::timestamptz[], $16::timestamptz[])
+		WITH ORDINALITY AS n(id, account, flow, token_hash, flow_token, user_id, definition, version, attempt, status,
+		current_screen, answers, incomplete, started_at, last_activity_at, completed_at, ord)
+	LEFT JOIN flows f ON f.account = n.account AND f.name = n.flow AND f.deleted_at IS NULL
+	ORDER BY n.ord
+	ON CONFLICT (account, flow, token_hash) DO UPDATE SET
+		flow_id = coalesce(s.flow_id, excluded.flow_id),
+		user_id = coalesce(excluded.user_id, s.user_id),
+		definition = CASE WHEN excluded.version > s.version THEN coalesce(excluded.definition, s.definition) ELSE s.definition END,
+		version = greatest(s.version, excluded.version),
+		attempt = CASE WHEN excluded.version > s.version THEN excluded.attempt ELSE s.attempt END,
+		status = CASE
+			WHEN excluded.status = 'completed' AND (excluded.version > s.version OR excluded.attempt = s.attempt) THEN 'completed'
+			WHEN excluded.version > s.version AND excluded.attempt <> s.attempt THEN 'active'
+			ELSE s.status END,
+		current_screen = CASE WHEN excluded.version > s.version THEN coalesce(excluded.current_screen, s.current_screen) ELSE s.current_screen END,
+		incomplete = CASE WHEN excluded.version > s.version THEN excluded.incomplete ELSE s.incomplete END,
+		started_at = CASE WHEN excluded.version > s.version THEN excluded.started_at ELSE s.started_at END,
+		last_activity_at = greatest(s.last_activity_at, excluded.last_activity_at),
+		answers = CASE WHEN excluded.completed_at > s.completed_at OR s.completed_at IS NULL AND excluded.completed_at IS NOT NULL
+			THEN excluded.answers ELSE s.answers END,
+		completed_at = greatest(s.completed_at, excluded.completed_at)
+	WHERE excluded.version > s.version
+		OR excluded.completed_at > s.completed_at
+		OR s.completed_at IS NULL AND excluded.completed_at IS NOT NULL`
+
+// A session that several flows share one token with is the one that completed,
+// else the one that was last active: an answer names no flow.
+const insertResponses = `
+	WITH new AS (
+		INSERT INTO flow_responses (id, account, source, wamid, context_id, session_id, attempt, flow_id, flow, token_hash, flow_token,
+			contact_id, phone_number, user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at)
+		SELECT a.id, a.account, a.source, a.wamid, a.context_id, s.id, coalesce(nullif(a.attempt, 0), s.attempt), coalesce(s.flow_id, f.id),
+			coalesce(s.flow, a.flow), a.token_hash, a.flow_token, a.contact_id, a.phone_number, a.user_id, a.phone_number_id,
+			a.response_data::json, a.response_raw, a.params_hash, a.incomplete OR coalesce(s.incomplete, false), a.webhook_event_id, a.answered_at
+		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[], $10::text[],
+			$11::text[], $12::text[], $13::text[], $14::bytea[], $15::text[], $16::bool[], $17::uuid[], $18::timestamptz[], $19::int[])
+			WITH ORDINALITY AS a(id, account, source, wamid, context_id, flow, token_hash, flow_token, contact_id, phone_number,
+			user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at, attempt, ord)
+		LEFT JOIN LATERAL (
+			SELECT s.id, s.attempt, s.flow_id, s.flow, s.incomplete FROM flow_sessions s
+			WHERE s.account = a.account AND s.token_hash = a.token_hash AND (a.flow IS NULL OR s.flow = a.flow)
+			ORDER BY (s.status = 'completed') DESC, s.last_activity_at DESC LIMIT 1) s ON true
+		LEFT JOIN flows f ON f.account = a.account AND f.name = a.flow AND f.deleted_at IS NULL
+		ORDER BY a.ord
+		ON CONFLICT DO NOTHING
+		RETURNING id, account, session_id, token_hash)
+	INSERT INTO deliveries (id, account, endpoint_id, event_type, response_id, run_at)
+	SELECT d.id, new.account, d.endpoint_id, 'flow_completed', new.id,
+		CASE WHEN new.session_id IS NOT NULL OR new.token_hash IS NULL THEN now() ELSE now() + interval '10 seconds' END
+	FROM unnest($20::uuid[], $21::uuid[], $22::uuid[]) AS d(id, endpoint_id, response_id)
+	JOIN new ON new.id = d.response_id`
+
+const upsertSources = `
+	INSERT INTO stream_sources AS s (src, shard, seen, mark, marked_at)
+	SELECT src, shard, seen::int8multirange, mark, CASE WHEN mark > 0 THEN now() END
+	FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[]) AS n(src, shard, seen, mark)
+	ON CONFLICT (src, shard) DO UPDATE SET
+		seen = s.seen + excluded.seen,
+		lost = s.lost - excluded.seen,
+		mark = greatest(s.mark, excluded.mark),
+		marked_at = CASE WHEN excluded.mark > s.mark THEN now() ELSE s.marked_at END,
+		last_seen_at = now()`
+
+const insertDead = `
+	INSERT INTO dead_entries (id, account, stream, stream_id, kind, reason, fields)
+	SELECT id, account, stream, stream_id, kind, reason, fields
+	FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bytea[])
+		AS d(id, account, stream, stream_id, kind, reason, fields)
+	ON CONFLICT DO NOTHING`
+
+// The two halves of a conversation that two transactions stored at the same time
+// did not see each other; whichever committed last finds the other here.
+const joinSessions = `
+	WITH t AS (SELECT account, token_hash FROM unnest($1::text[], $2::text[]) AS t(account, token_hash)),
+	s AS MATERIALIZED (
+		SELECT DISTINCT ON (s.account, s.token_hash) s.account, s.token_hash, s.id, s.attempt, s.flow_id, s.flow, s.incomplete
+		FROM t JOIN flow_sessions s USING (account, token_hash)
+		ORDER BY s.account, s.token_hash, (s.status = 'completed') DESC, s.last_activity_at DESC),
+	joined AS (
+		UPDATE flow_responses r SET session_id = s.id, attempt = coalesce(r.attempt, s.attempt), flow_id = coalesce(s.flow_id, r.flow_id),
+			flow = s.flow, incomplete = r.incomplete OR s.incomplete
+		FROM s
+		WHERE r.account = s.account AND r.token_hash = s.token_hash AND r.session_id IS NULL AND r.source = 'nfm_reply'
+		RETURNING r.id)
+	UPDATE deliveries d SET run_at = now()
+	FROM joined WHERE d.response_id = joined.id AND d.state = 'due' AND d.body IS NULL AND d.run_at > now()`
+
+const flagIncomplete = `
+	UPDATE flow_responses r SET incomplete = true
+	FROM unnest($1::text[], $2::text[]) AS p(account, params_hash)
+	WHERE r.account = p.account AND r.params_hash = p.params_hash AND NOT r.incomplete
+		AND EXISTS (SELECT FROM flow_steps s WHERE s.account = p.account AND s.params_hash = p.params_hash AND s.incomplete
+			AND s.kind = 'stateless_step' AND s.at > now() - interval '8 days')`

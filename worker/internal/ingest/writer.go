@@ -1,0 +1,246 @@
+// Package ingest turns stream entries into rows: a batch of entries of any kind
+// and any shard becomes one transaction.
+//
+//	gather (decode, first of each key) ─▶ keys ─▶ pick what is new ─▶ contacts ─▶ rows ─▶ COMMIT ─▶ join
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream/failpoint"
+)
+
+// writeTimeout bounds one transaction. A server that is not heard from for so
+// long is taken as gone; entries are claimed by others only after a multiple.
+const writeTimeout = 15 * time.Second
+
+// maxTries is how often a transaction that lost against others is tried again at
+// once; a race that never ends is then taken as a fault of the data.
+const maxTries = 6
+
+// Config says how entries become rows.
+type Config struct {
+	// Accounts names the account a webhook change belongs to: the one that
+	// names its phone number id, else its WABA id, else fallback, the account
+	// whose secret verified the webhook. nil: always fallback.
+	Accounts func(phoneNumberID, wabaID, fallback string) string
+
+	// Nudge is called after a commit that made deliveries due. It must not
+	// block. Optional.
+	Nudge func()
+
+	// GapAfter is how long a number below a source's mark may be missing before
+	// it is reported as lost. Default 2 min: entries that a killed worker had
+	// read are taken over after 75 s at most. GapEvery is how often that is
+	// looked for. Default 15 s.
+	GapAfter, GapEvery time.Duration
+
+	Log     *zap.Logger           // default: none
+	Metrics prometheus.Registerer // default: none
+}
+
+// Writer stores stream entries. Its Write is the Write of stream.Config.
+type Writer struct {
+	pool    *pgxpool.Pool
+	config  Config
+	metrics *metrics
+}
+
+// NewWriter returns a Writer on pool, which stays the caller's.
+func NewWriter(pool *pgxpool.Pool, c Config) *Writer {
+	if c.Accounts == nil {
+		c.Accounts = func(_, _, fallback string) string { return fallback }
+	}
+	if c.Nudge == nil {
+		c.Nudge = func() {}
+	}
+	if c.GapAfter <= 0 {
+		c.GapAfter = 2 * time.Minute
+	}
+	if c.GapEvery <= 0 {
+		c.GapEvery = 15 * time.Second
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	return &Writer{pool: pool, config: c, metrics: newMetrics(c.Metrics)}
+}
+
+// Write stores entries in one transaction and returns those that can never be
+// stored, which it has recorded in dead_entries. On an error nothing is certain
+// and the same call must be made again; doing so stores nothing twice.
+//
+// When the data of one entry are refused, the batch is split until that entry
+// is alone.
+func (w *Writer) Write(ctx context.Context, entries []stream.Entry) ([]stream.Dead, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	g := w.gather(entries)
+	err := w.transact(ctx, g)
+	fault := store.FaultOf(err)
+	for tries := 1; tries < maxTries && (fault == store.FaultRace || fault == store.FaultCollision); tries++ {
+		err = w.transact(ctx, g)
+		fault = store.FaultOf(err)
+	}
+	switch {
+	case err == nil:
+		return g.dead, nil
+	case fault == store.FaultServer || fault == store.FaultCollision:
+		if store.Stale(err) {
+			w.pool.Reset()
+		}
+		return nil, err
+	case len(entries) > 1:
+		half := len(entries) / 2
+		dead, err := w.Write(ctx, entries[:half])
+		if err != nil {
+			return nil, err
+		}
+		more, err := w.Write(ctx, entries[half:])
+		return append(dead, more...), err
+	case entries[0].Problem != nil:
+		// Not even its record can be stored: leave it where it is.
+		return nil, fmt.Errorf("recording a dead entry: %w", err)
+	}
+	condemned := entries[0]
+	condemned.Problem = fmt.Errorf("%s", store.Describe(err))
+	return w.Write(ctx, []stream.Entry{condemned})
+}
+
+// transact stores a batch, and after the commit joins what another transaction
+// stored at the same moment.
+func (w *Writer) transact(ctx context.Context, g *gathered) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	started := time.Now()
+	var due bool
+	err := pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+		var err error
+		due, err = w.store(ctx, tx, g)
+		if err == nil {
+			failpoint.Hit(failpoint.BeforeCommit)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.metrics.commitSeconds.Observe(time.Since(started).Seconds())
+	joined, err := w.join(ctx, g)
+	if err != nil {
+		return err
+	}
+	failpoint.Hit(failpoint.AfterCommit)
+	if due || joined {
+		w.config.Nudge()
+	}
+	return nil
+}
+
+func (w *Writer) store(ctx context.Context, tx pgx.Tx, g *gathered) (due bool, err error) {
+	fresh, err := insertNewKeys(ctx, tx, g.sortedKeys())
+	if err != nil {
+		return false, err
+	}
+	r := g.pick(fresh)
+	if err := resolveContacts(ctx, tx, r.people); err != nil {
+		return false, err
+	}
+	var endpoints []endpoint
+	if len(r.answers) > 0 {
+		if endpoints, err = readEndpoints(ctx, tx); err != nil {
+			return false, err
+		}
+	}
+	b := &pgx.Batch{}
+	r.queue(b, endpoints)
+	queueDead(b, g.dead)
+	queueSources(b, g.sources.sorted())
+	if b.Len() > 0 {
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return false, fmt.Errorf("storing a batch: %w", err)
+		}
+	}
+	w.metrics.count(g, fresh, r)
+	return len(r.answers) > 0, nil
+}
+
+// insertNewKeys returns the keys that were not there yet.
+func insertNewKeys(ctx context.Context, tx pgx.Tx, keys []key) (map[key]struct{}, error) {
+	fresh := make(map[key]struct{}, len(keys))
+	if len(keys) == 0 {
+		return fresh, nil
+	}
+	rows, err := tx.Query(ctx, insertKeys,
+		column(keys, func(k key) string { return k.account }),
+		column(keys, func(k key) string { return k.kind }),
+		column(keys, func(k key) string { return k.dedup }))
+	if err != nil {
+		return nil, fmt.Errorf("storing keys: %w", err)
+	}
+	for rows.Next() {
+		var k key
+		if err := rows.Scan(&k.account, &k.kind, &k.dedup); err != nil {
+			return nil, fmt.Errorf("storing keys: %w", err)
+		}
+		fresh[k] = struct{}{}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("storing keys: %w", err)
+	}
+	return fresh, nil
+}
+
+func readEndpoints(ctx context.Context, tx pgx.Tx) ([]endpoint, error) {
+	rows, err := tx.Query(ctx, "SELECT id, account FROM callback_endpoints WHERE enabled ORDER BY id")
+	if err != nil {
+		return nil, fmt.Errorf("reading callback endpoints: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (endpoint, error) {
+		var e endpoint
+		err := row.Scan((*[16]byte)(&e.id), &e.account)
+		return e, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading callback endpoints: %w", err)
+	}
+	return all, nil
+}
+
+// join connects answers with sessions, and flags answers of stateless flows. It
+// runs after the commit and before the acknowledgement: of two transactions that
+// could not see each other the later one finds the other's rows, and after a
+// crash in between the entries come again.
+func (w *Writer) join(ctx context.Context, g *gathered) (due bool, err error) {
+	if len(g.tokens) > 0 {
+		accounts, hashes := make([]string, 0, len(g.tokens)), make([]string, 0, len(g.tokens))
+		for t := range g.tokens {
+			accounts, hashes = append(accounts, t.account), append(hashes, t.hash)
+		}
+		tag, err := w.pool.Exec(ctx, joinSessions, accounts, hashes)
+		if err != nil {
+			return false, fmt.Errorf("joining answers and sessions: %w", err)
+		}
+		due = tag.RowsAffected() > 0
+	}
+	if len(g.params) > 0 {
+		accounts, hashes := make([]string, 0, len(g.params)), make([]string, 0, len(g.params))
+		for p := range g.params {
+			accounts, hashes = append(accounts, p.account), append(hashes, p.hash)
+		}
+		if _, err := w.pool.Exec(ctx, flagIncomplete, accounts, hashes); err != nil {
+			return false, fmt.Errorf("flagging incomplete answers: %w", err)
+		}
+	}
+	return due, nil
+}

@@ -1,0 +1,147 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	// daysAhead is how many days beyond today have their partition: so long may
+	// every worker be down, or fail to create any, before rows go to the default
+	// partition.
+	daysAhead = 7
+
+	// keysKept is longer than Meta (7 days) or a stream redelivers anything.
+	keysKept = "31 days"
+
+	// sourcesKept is how long a source that nothing more came of is remembered.
+	sourcesKept = "31 days"
+
+	partitionLock = 0x77616602
+	purgeLock     = 0x77616603
+)
+
+// partitioned tables and the column that is their day.
+var partitioned = map[string]string{"webhook_events": "received_at", "flow_steps": "at", "attempts": "at"}
+
+// Partitioned lists the tables that have a partition for each day.
+func Partitioned() []string {
+	names := make([]string, 0, len(partitioned))
+	for name := range partitioned {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// CreatePartitions creates the missing daily partitions of today and the days
+// ahead, in UTC. When another worker is at it, it does nothing.
+func CreatePartitions(ctx context.Context, pool *pgxpool.Pool, now time.Time) error {
+	return exclusively(ctx, pool, partitionLock, func(conn *pgxpool.Conn) error {
+		today := now.UTC().Truncate(24 * time.Hour)
+		for _, table := range Partitioned() {
+			for n := range daysAhead + 1 {
+				if err := createPartition(ctx, conn, table, today.AddDate(0, 0, n)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// createPartition attaches a table that was made beside: creating it as a
+// partition at once would lock the parent against every read and write. Rows of
+// that day that are in the default partition move with it, or the attachment
+// would be refused.
+func createPartition(ctx context.Context, conn *pgxpool.Conn, table string, day time.Time) error {
+	name := table + "_" + day.Format("20060102")
+	var exists bool
+	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", name).Scan(&exists); err != nil {
+		return fmt.Errorf("looking for partition %s: %w", name, err)
+	}
+	if exists {
+		return nil
+	}
+	from, to := day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339)
+	column := partitioned[table]
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		for _, sql := range []string{
+			"SET LOCAL lock_timeout = '2s'",
+			"CREATE TABLE " + name + " (LIKE " + table + " INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
+			"WITH moved AS (DELETE FROM " + table + "_default WHERE " + column + " >= '" + from + "' AND " + column + " < '" + to +
+				"' RETURNING *) INSERT INTO " + name + " SELECT * FROM moved",
+			"ALTER TABLE " + table + " ATTACH PARTITION " + name + " FOR VALUES FROM ('" + from + "') TO ('" + to + "')",
+		} {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("creating partition %s: %w", name, err)
+	}
+	return nil
+}
+
+// DefaultUsed says whether the default partition of table holds rows.
+func DefaultUsed(ctx context.Context, pool *pgxpool.Pool, table string) (used bool, err error) {
+	err = pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+pgx.Identifier{table + "_default"}.Sanitize()+")").Scan(&used)
+	if err != nil {
+		return false, fmt.Errorf("looking into the default partition of %s: %w", table, err)
+	}
+	return used, nil
+}
+
+// PurgeKeys forgets dedup keys, and sources without gaps, that nothing can refer
+// to any more. When another worker is at it, it does nothing.
+func PurgeKeys(ctx context.Context, pool *pgxpool.Pool) error {
+	return exclusively(ctx, pool, purgeLock, func(conn *pgxpool.Conn) error {
+		for {
+			// In portions, so that no transaction is long.
+			tag, err := conn.Exec(ctx, `
+				DELETE FROM event_keys WHERE ctid = ANY (ARRAY(
+					SELECT ctid FROM event_keys WHERE at < now() - interval '`+keysKept+`' LIMIT 20000))`)
+			if err != nil {
+				return fmt.Errorf("purging dedup keys: %w", err)
+			}
+			if tag.RowsAffected() == 0 {
+				break
+			}
+		}
+		_, err := conn.Exec(ctx, "DELETE FROM stream_sources WHERE last_seen_at < now() - interval '"+sourcesKept+"'")
+		if err != nil {
+			return fmt.Errorf("purging sources: %w", err)
+		}
+		return nil
+	})
+}
+
+// exclusively runs do if no other session holds lock.
+func exclusively(ctx context.Context, pool *pgxpool.Pool, lock int64, do func(*pgxpool.Conn) error) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting to Postgres: %w", err)
+	}
+	defer conn.Release()
+	var free bool
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", lock).Scan(&free); err != nil {
+		return fmt.Errorf("taking a lock: %w", err)
+	}
+	if !free {
+		return nil
+	}
+	defer func() {
+		// A connection that cannot unlock is closed, which unlocks.
+		if _, err := conn.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", lock); err != nil {
+			_ = conn.Conn().Close(context.WithoutCancel(ctx))
+		}
+	}()
+	return do(conn)
+}

@@ -1,0 +1,50 @@
+// Package store opens the worker's Postgres, brings its schema up to date and
+// keeps its partitions: what every other part of the worker shares of the
+// database.
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Open connects a pool of at most maxConns connections (pgx's default when not
+// positive) and checks that one answers. Errors never hold the password.
+//
+// Connections that a failover left on a read-only server are refused by
+// Postgres itself when databaseURL says target_session_attrs=read-write.
+func Open(ctx context.Context, databaseURL string, maxConns int32) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		// pgx masks the password in its own message.
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	if maxConns > 0 {
+		config.MaxConns = maxConns
+	}
+	setDefault(config.ConnConfig.RuntimeParams, "application_name", "whatsapp-flows-worker")
+	// A transaction that a dead process left open must not pin the row versions
+	// of the delivery queue.
+	setDefault(config.ConnConfig.RuntimeParams, "idle_in_transaction_session_timeout", "30000")
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = 10 * time.Second
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("opening Postgres: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connecting to Postgres: %w", err)
+	}
+	return pool, nil
+}
+
+func setDefault(params map[string]string, name, value string) {
+	if _, ok := params[name]; !ok {
+		params[name] = value
+	}
+}

@@ -1,0 +1,161 @@
+package store_test
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func empty(t *testing.T) *pgxpool.Pool {
+	t.Helper()
+	t.Parallel()
+	pool, err := store.Open(t.Context(), testkit.EmptyDatabaseURL(t), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+func TestSeveralWorkersMigrateAtOnce(t *testing.T) {
+	pool := empty(t)
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	applied := 0
+	for range 3 {
+		wait.Go(func() {
+			m, err := store.Up(t.Context(), pool)
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			applied += len(m)
+		})
+	}
+	wait.Wait()
+	all, err := store.Status(t.Context(), pool)
+	if err != nil || len(all) != applied || applied == 0 {
+		t.Fatalf("%d of %d migrations applied (%v), expected each once", applied, len(all), err)
+	}
+	for _, m := range all {
+		if m.AppliedAt.IsZero() || !strings.HasSuffix(m.Name, ".sql") {
+			t.Errorf("migration = %+v", m)
+		}
+	}
+}
+
+func TestDownAndUpAgain(t *testing.T) {
+	pool := empty(t)
+	if err := store.Migrate(t.Context(), pool, zap.NewNop()); err != nil {
+		t.Fatal(err)
+	}
+	all, err := store.Status(t.Context(), pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range all {
+		if m, err := store.Down(t.Context(), pool); err != nil || m == nil {
+			t.Fatalf("Down = %v, %v", m, err)
+		}
+	}
+	if m, err := store.Down(t.Context(), pool); err != nil || m != nil {
+		t.Fatalf("Down with nothing left = %v, %v", m, err)
+	}
+	if err := store.Migrate(t.Context(), pool, zap.NewNop()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSeedDatabaseIsLeftAlone(t *testing.T) {
+	pool := empty(t)
+	if _, err := pool.Exec(t.Context(), "CREATE TABLE flows (id uuid PRIMARY KEY, name text UNIQUE, flow_json jsonb); CREATE TABLE flow_sessions (id uuid, flow_token text)"); err != nil {
+		t.Fatal(err)
+	}
+	for name, migrate := range map[string]func() error{
+		"migrate": func() error { return store.Migrate(t.Context(), pool, zap.NewNop()) },
+		"down":    func() error { _, err := store.Down(t.Context(), pool); return err },
+		"status":  func() error { _, err := store.Status(t.Context(), pool); return err },
+	} {
+		if err := migrate(); !errors.Is(err, store.ErrSeedDatabase) || !strings.Contains(err.Error(), "worker import seed") {
+			t.Errorf("%s = %v", name, err)
+		}
+	}
+	var tables int
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").Scan(&tables); err != nil || tables != 2 {
+		t.Errorf("%d tables (%v), expected the 2 of the seed", tables, err)
+	}
+}
+
+func TestOpenNamesTheVariableAndNoPassword(t *testing.T) {
+	for _, url := range []string{"postgres://u:geheim@127.0.0.1:1/db?connect_timeout=1", "postgres://u:geheim@[::1/db", "nonsense=geheim"} {
+		_, err := store.Open(t.Context(), url, 1)
+		if err == nil || strings.Contains(err.Error(), "geheim") && !strings.Contains(url, "nonsense") {
+			t.Errorf("Open(%q) = %v", url, err)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	pool := empty(t)
+	claim := func(want string) *store.Name {
+		t.Helper()
+		n, err := store.ClaimName(t.Context(), pool, "host")
+		if err != nil || n.Name != want {
+			t.Fatalf("name = %+v, %v, expected %s", n, err, want)
+		}
+		return n
+	}
+	first, second := claim("host"), claim("host-2")
+	first.Release()
+	first.Release()
+	again := claim("host")
+	again.Release()
+	second.Release()
+}
+
+func TestPartitions(t *testing.T) {
+	pool := testkit.Database(t)
+	ctx, now := t.Context(), time.Now().UTC()
+	// A row that came while its day had no partition.
+	if _, err := pool.Exec(ctx, "INSERT INTO webhook_events (id, received_at, body) VALUES (gen_random_uuid(), $1, 'x')", now.AddDate(0, 0, 2)); err != nil {
+		t.Fatal(err)
+	}
+	used := func() bool {
+		t.Helper()
+		used, err := store.DefaultUsed(ctx, pool, "webhook_events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return used
+	}
+	if !used() {
+		t.Fatal("the default partition is empty before there are others")
+	}
+	for range 2 {
+		if err := store.CreatePartitions(ctx, pool, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if used() {
+		t.Error("the row stayed in the default partition")
+	}
+	var rows, partitions int
+	if err := pool.QueryRow(ctx, "SELECT (SELECT count(*) FROM webhook_events), (SELECT count(*) FROM pg_inherits WHERE inhparent = 'webhook_events'::regclass)").Scan(&rows, &partitions); err != nil {
+		t.Fatal(err)
+	}
+	if rows != 1 || partitions != 9 {
+		t.Errorf("%d rows in %d partitions, expected 1 in 9", rows, partitions)
+	}
+}

@@ -1,0 +1,104 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Limits of one transaction: batches of several shards are merged up to here.
+// The one that passes a limit is still taken along.
+const (
+	maxEntries = 1024
+	maxBytes   = 4 << 20
+)
+
+// errAbandoned is the fate of a batch that could not be stored in time after a
+// stop. Its entries stay pending under this consumer's name.
+var errAbandoned = errors.New("stopped before the batch was stored")
+
+// batch is what one reader has in hand.
+type batch struct {
+	entries []Entry
+	done    chan stored // one result, always
+}
+
+type stored struct {
+	dead []Dead
+	err  error
+}
+
+// write merges waiting batches and stores them until work is closed.
+func (r *Readers) write(ctx context.Context, work <-chan *batch) {
+	for first := range work {
+		group := []*batch{first}
+		entries := append([]Entry(nil), first.entries...)
+		bytes := weigh(first.entries)
+	merge:
+		for len(entries) < maxEntries && bytes < maxBytes {
+			select {
+			case b, ok := <-work:
+				if !ok {
+					break merge
+				}
+				group = append(group, b)
+				entries = append(entries, b.entries...)
+				bytes += weigh(b.entries)
+			default:
+				break merge
+			}
+		}
+		dead, err := r.store(ctx, entries)
+		if err == nil {
+			r.metrics.batch.Observe(float64(len(entries)))
+		}
+		settle(group, dead, err)
+	}
+}
+
+func weigh(entries []Entry) int {
+	n := 0
+	for _, e := range entries {
+		n += e.size()
+	}
+	return n
+}
+
+// store writes until it succeeds: no error of the database may cost an entry.
+func (r *Readers) store(ctx context.Context, entries []Entry) ([]Dead, error) {
+	pause := backoff{first: 50 * time.Millisecond, limit: 2 * time.Second}
+	for {
+		if ctx.Err() != nil {
+			return nil, errAbandoned
+		}
+		dead, err := r.config.Write(ctx, entries)
+		if err == nil {
+			r.gate.reopen()
+			return dead, nil
+		}
+		r.gate.close()
+		r.metrics.writeErrors.Inc()
+		if ok, more := r.quiet.pass(); ok {
+			r.config.Log.Error("storing a batch failed, trying again: the streams keep what is not stored",
+				zap.Int("entries", len(entries)), zap.Int("suppressed", more), zap.Error(err))
+		}
+		pause.wait(ctx)
+	}
+}
+
+// settle tells each reader about its own part of a merged batch.
+func settle(group []*batch, dead []Dead, err error) {
+	if len(group) == 1 {
+		group[0].done <- stored{dead: dead, err: err}
+		return
+	}
+	byStream := make(map[string][]Dead)
+	for _, d := range dead {
+		byStream[d.Entry.Stream] = append(byStream[d.Entry.Stream], d)
+	}
+	for _, b := range group {
+		b.done <- stored{dead: byStream[b.entries[0].Stream], err: err}
+	}
+}

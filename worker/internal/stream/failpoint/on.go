@@ -1,0 +1,25 @@
+//go:build failpoints
+
+// Package failpoint stops the process at a named point so that a test can kill
+// it exactly there. It does nothing unless built with the tag failpoints.
+package failpoint
+
+import (
+	"fmt"
+	"os"
+)
+
+// The points there are.
+const (
+	AfterRead    = "after_read"    // entries were read, nothing is stored
+	BeforeCommit = "before_commit" // everything is written, nothing committed
+	AfterCommit  = "after_commit"  // committed, not acknowledged
+)
+
+// Hit blocks for ever, after saying so on stderr, when WORKER_FAILPOINT is name.
+func Hit(name string) {
+	if os.Getenv("WORKER_FAILPOINT") == name {
+		fmt.Fprintln(os.Stderr, "failpoint", name)
+		select {}
+	}
+}

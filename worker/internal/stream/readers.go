@@ -1,0 +1,97 @@
+package stream
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// blockFor is how long one read waits for entries. A context does not interrupt
+// a blocked read (go-redis 2556), so it bounds how long stopping takes.
+const blockFor = time.Second
+
+// Readers reads every stream of every shard.
+type Readers struct {
+	config  Config
+	metrics *metrics
+	gate    *gate
+	quiet   *throttle
+	readers []*reader
+}
+
+// New prepares readers; it opens no connection.
+func New(c Config) (*Readers, error) {
+	if err := c.setDefaults(); err != nil {
+		return nil, err
+	}
+	r := &Readers{config: c, metrics: newMetrics(c.Metrics), gate: newGate(), quiet: &throttle{every: 5 * time.Second}}
+	for shard := range c.Keys.Shards() {
+		r.readers = append(r.readers,
+			&reader{set: r, shard: shard, key: c.Keys.Events(shard), count: 64},
+			&reader{set: r, shard: shard, key: c.Keys.LargeEvents(shard), count: 1})
+	}
+	return r, nil
+}
+
+// Run reads until ctx ends, stores what is in hand, and returns nil. Whatever
+// fails meanwhile is tried again; Redis need not be up when it is called.
+func (r *Readers) Run(ctx context.Context) error {
+	client := r.newClient()
+	defer func() { _ = client.Close() }()
+
+	// What was read before the stop is stored after it, for StopTimeout.
+	storing, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	stopTimer := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(r.config.StopTimeout, abandon)
+		context.AfterFunc(storing, func() { timer.Stop() })
+	})
+	defer stopTimer()
+
+	// Room for the one batch that each reader has in hand: handing over never
+	// blocks, and nothing else is ever queued.
+	work := make(chan *batch, len(r.readers))
+	var readers, writers sync.WaitGroup
+	for range r.config.Writers {
+		writers.Go(func() { r.write(storing, work) })
+	}
+	for _, reader := range r.readers {
+		reader.client, reader.work = client, work
+		readers.Go(func() { reader.run(ctx) })
+	}
+	readers.Wait()
+	close(work)
+	writers.Wait()
+	return nil
+}
+
+// Progress is when the reader that is furthest behind last got an answer from
+// Redis and had nothing left to store; zero before all of them have. Readiness
+// is that this is recent.
+func (r *Readers) Progress() time.Time {
+	var oldest int64
+	for _, reader := range r.readers {
+		at := reader.progress.Load()
+		if at == 0 {
+			return time.Time{}
+		}
+		if oldest == 0 || at < oldest {
+			oldest = at
+		}
+	}
+	return time.UnixMilli(oldest)
+}
+
+func (r *Readers) newClient() redis.UniversalClient {
+	o := r.config.Redis
+	o.PoolSize = len(r.readers) + r.config.Writers + 2
+	o.MinIdleConns = 0
+	o.MaxRetries = -1
+	o.ContextTimeoutEnabled = false
+	o.ReadTimeout, o.WriteTimeout, o.DialTimeout = 5*time.Second, 5*time.Second, 5*time.Second
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewUniversalClient(&o)
+}

@@ -1,0 +1,87 @@
+# Two commands set everything up on a fresh machine: make demo, make test.
+# make help lists the rest.
+
+BIN     ?= bin
+ifndef VERSION
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+endif
+MODULE  := github.com/caddy-whatsapp-flows/caddy-whatsapp-flows
+
+CADDY_VERSION       := v2.11.9
+XCADDY_VERSION      := v0.4.5
+STATICCHECK_VERSION := v0.8.2
+
+# Caddy's step-ca can store in three databases that nobody uses here; without
+# them the binary is 6 MB smaller.
+CADDY_TAGS := nobadger,nomysql,nopgx
+WORKER_TAGS ?=
+
+GO_BUILD := CGO_ENABLED=0 go build -trimpath
+PACKAGES := ./shared/... ./migrations/... ./caddymodule/... ./worker/... ./harness/...
+HARNESS  := go run ./harness/cmd/harness
+
+.PHONY: help build build-caddy build-worker demo run test lint fmt validate secrets fuzz xcaddy clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: build-caddy build-worker ## bin/caddy (Caddy with the module) and bin/worker
+
+build-caddy:
+	$(GO_BUILD) -tags $(CADDY_TAGS) -ldflags "-s -w -X github.com/caddyserver/caddy/v2.CustomVersion=whatsapp-flows-$(VERSION)" -o $(BIN)/caddy ./caddymodule/cmd/caddy
+
+build-worker:
+	$(GO_BUILD) -tags "$(WORKER_TAGS)" -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/worker ./worker/cmd/worker
+
+demo: build ## one whole conversation, as WhatsApp would have it, from end to end
+	$(HARNESS) demo
+
+run: build ## the same stack, left running until Ctrl-C
+	$(HARNESS) run
+
+test: ## every test of every module, against a real Redis and a real Postgres
+	$(HARNESS) test $(ARGS)
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted="$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go'))"; \
+	if [ -n "$$unformatted" ]; then echo "not gofmt-clean (run make fmt):"; echo "$$unformatted"; exit 1; fi
+	go vet $(PACKAGES)
+	go vet -tags failpoints ./worker/...
+	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) $(PACKAGES)
+
+fmt: build-caddy ## gofmt and caddy fmt, in place
+	gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+	$(BIN)/caddy fmt --overwrite Caddyfile
+
+validate: build-caddy ## the shipped Caddyfile: its format, and that it loads
+	@$(BIN)/caddy fmt Caddyfile >/dev/null || { echo "Caddyfile is not formatted: run make fmt"; exit 1; }
+	@dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; $(HARNESS) secrets "$$dir"; \
+	XDG_DATA_HOME="$$dir" XDG_CONFIG_HOME="$$dir" REDIS_URL=redis://127.0.0.1:6379 \
+	META_APP_SECRET_FILE="$$dir/app_secret" META_VERIFY_TOKEN_FILE="$$dir/verify_token" \
+	PRIVATE_KEY_FILE="$$dir/flow.pem" PASSPHRASE_FILE="$$dir/flow.pass" \
+	$(BIN)/caddy validate --config Caddyfile
+
+secrets: ## throw-away secrets in ./secrets, to try docker-compose.yml with
+	$(HARNESS) secrets secrets
+
+FUZZTIME ?= 10s
+fuzz: ## every fuzz test for FUZZTIME (10s)
+	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' shared caddymodule worker); do \
+		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
+			echo "$$name in $$(dirname $$file)"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \
+		done; \
+	done
+
+xcaddy: ## build with xcaddy as the README says, and look for the modules
+	GOWORK=off CGO_ENABLED=0 go run github.com/caddyserver/xcaddy/cmd/xcaddy@$(XCADDY_VERSION) build $(CADDY_VERSION) \
+		--output $(CURDIR)/$(BIN)/caddy-xcaddy \
+		--with $(MODULE)/caddymodule@v0.0.0=./caddymodule \
+		--replace $(MODULE)/shared=./shared
+	@for module in whatsapp_flows http.handlers.whatsapp_flow http.handlers.whatsapp_webhook whatsapp_flows.endpoints.engine whatsapp_flows.endpoints.next; do \
+		$(BIN)/caddy-xcaddy list-modules | grep -qx "$$module" || { echo "missing: $$module"; exit 1; }; \
+		echo "has $$module"; \
+	done
+
+clean: ## remove what was built
+	rm -rf $(BIN)

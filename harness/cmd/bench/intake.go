@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/site"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
+)
+
+// intake measures the worker from stream to commit: the streams are filled
+// while no worker runs, then one is started and watched until they are empty.
+// Each entry is a webhook of its own with one finished form, the costliest kind:
+// it becomes an event, a message, a contact and an answer.
+func intake(ctx context.Context, s *site.Site, events int) (row, error) {
+	options, err := redis.ParseURL(s.RedisURL)
+	if err != nil {
+		return row{}, err
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	keys := keyspace.New(s.Prefix, 0)
+
+	if err := fill(ctx, client, keys, events); err != nil {
+		return row{}, fmt.Errorf("filling the streams: %w", err)
+	}
+	// Without a receiver: the bench of intake is not one of delivery.
+	if err := s.StartWorker(ctx, "CALLBACK_WEBHOOK_URL="); err != nil {
+		return row{}, err
+	}
+	defer func() { _ = s.Worker.End(syscall.SIGTERM, 30*time.Second) }()
+
+	// The clock starts with the first committed batch, so that the start of the
+	// process is not counted; that batch is not counted either.
+	var first, begun = int64(0), time.Time{}
+	deadline := time.Now().Add(2 * time.Minute)
+	var cpuBefore time.Duration
+	for {
+		left, err := backlog(ctx, client, keys)
+		if err != nil {
+			return row{}, err
+		}
+		if begun.IsZero() && left < int64(events) {
+			begun, first = time.Now(), left
+			if cpuBefore, err = processCPU(s.Worker.PID()); err != nil {
+				return row{}, err
+			}
+		}
+		if left == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			return row{}, fmt.Errorf("%d of %d entries are still in the streams after two minutes:\n%s", left, events, s.Worker.Tail())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	took := time.Since(begun)
+	cpu, err := processCPU(s.Worker.PID())
+	if err != nil {
+		return row{}, err
+	}
+	rss, err := residentMemory(s.Worker.PID())
+	if err != nil {
+		return row{}, err
+	}
+
+	var stored int
+	err = s.Query(ctx, func(db *pgx.Conn) error {
+		return db.QueryRow(ctx, "select count(*) from flow_responses").Scan(&stored)
+	})
+	if err != nil {
+		return row{}, err
+	}
+	if stored != events {
+		return row{}, fmt.Errorf("%d answers are stored of %d sent", stored, events)
+	}
+	return row{
+		name: "worker, webhook to commit", requests: int(first), took: took,
+		cpu: (cpu - cpuBefore) / time.Duration(first), rss: rss,
+		bar: "≥ 8 000/s", met: float64(first)/took.Seconds() >= 8000,
+	}, nil
+}
+
+// backlog is the number of entries not yet committed: the worker deletes what
+// it has committed.
+func backlog(ctx context.Context, client *redis.Client, keys keyspace.Keys) (int64, error) {
+	lengths := make([]*redis.IntCmd, keys.Shards())
+	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for n := range lengths {
+			lengths[n] = p.XLen(ctx, keys.Events(n))
+		}
+		return nil
+	})
+	var left int64
+	for _, length := range lengths {
+		left += length.Val()
+	}
+	return left, err
+}
+
+// fill appends events webhooks to the streams, numbered as an edge does.
+func fill(ctx context.Context, client *redis.Client, keys keyspace.Keys, events int) error {
+	seqs := make([]uint64, keys.Shards())
+	const perPipeline = 500
+	for sent := 0; sent < events; {
+		_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for range min(perPipeline, events-sent) {
+				body := finishedForm(sent)
+				id := sha256.Sum256(body)
+				shard := keys.DigestShard(id[:])
+				seqs[shard]++
+				p.XAdd(ctx, &redis.XAddArgs{Stream: keys.Events(shard), Values: event.Entry{
+					Kind: event.KindWebhook, Account: "default", ID: hex.EncodeToString(id[:]),
+					Time: time.Now(), Source: "bench", Seq: seqs[shard], Body: body,
+				}.Values()})
+				sent++
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

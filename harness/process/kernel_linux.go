@@ -1,0 +1,46 @@
+package process
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// dieWithParent has the kernel kill the program when the thread that starts it
+// ends.
+func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
+
+// childrenOf returns the children of a process.
+func childrenOf(parent int) []int {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	var children []int
+	for _, stat := range stats {
+		if _, ppid, ok := readStat(stat); ok && ppid == parent {
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(stat))); err == nil {
+				children = append(children, pid)
+			}
+		}
+	}
+	return children
+}
+
+func isZombie(pid int) bool {
+	state, _, ok := readStat("/proc/" + strconv.Itoa(pid) + "/stat")
+	return ok && (state == "Z" || state == "X")
+}
+
+// readStat reads "pid (name) state ppid …"; the name may hold anything.
+func readStat(path string) (state string, ppid int, ok bool) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return "", 0, false
+	}
+	fields := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
+	if len(fields) < 2 {
+		return "", 0, false
+	}
+	ppid, err = strconv.Atoi(string(fields[1]))
+	return string(fields[0]), ppid, err == nil
+}

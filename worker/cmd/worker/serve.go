@@ -41,6 +41,7 @@ func (serveCommand) Run(p *process) error {
 	redis.SetLogger(redisLog{log.Named("redis")})
 
 	w := &worker{settings: s, log: log, group: lifecycle.New(log), registry: prometheus.NewRegistry()}
+	w.registry.MustRegister(poolMetrics{&w.pool})
 	w.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer w.stop()
 	if err := w.start(p.ctx); err != nil {
@@ -81,7 +82,7 @@ func (w *worker) start(ctx context.Context) error {
 	w.server, err = server.Listen(w.settings.Listen, server.Config{
 		Log: w.log.Named("http"), Registry: w.registry, Version: buildVersion(), Environment: w.settings.Environment,
 		Postgres: w.pingPostgres, Redis: func(ctx context.Context) error { return w.redis.Ping(ctx).Err() },
-		Progress: w.progress, Failing: w.group.Failing,
+		Progress: w.progress, Failing: w.group.Failing, Stopping: w.group.Stopping,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: set LISTEN_ADDR, or HOST and PORT, to a free address", err)

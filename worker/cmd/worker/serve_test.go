@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
@@ -100,7 +101,7 @@ func TestFromTheStreamToTheReceiver(t *testing.T) {
 	// WhatsApp delivers duplicates.
 	for seq := range uint64(2) {
 		e := event.Entry{Kind: event.KindWebhook, Account: "default", ID: "one", Time: time.Now(), Source: "edge", Seq: seq + 1, Body: []byte(nfmReply)}
-		if err := client.XAdd(t.Context(), xadd(keys.Events(1), e)).Err(); err != nil {
+		if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: keys.Events(1), Values: e.Values()}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,9 +137,13 @@ func TestFromTheStreamToTheReceiver(t *testing.T) {
 
 func TestServeStartsWithoutRedisAndRecovers(t *testing.T) {
 	_, _, prefix := testkit.Redis(t, 2)
-	address, open := laterRedis(t)
+	o, err := redis.ParseURL(testkit.RedisURL(t))
+	if err != nil {
+		t.Fatal("REDIS_URL is not a Redis URL")
+	}
+	later := testkit.NewProxy(t, o.Addr)
 	s := serve(t, map[string]string{
-		"DATABASE_URL": testkit.EmptyDatabaseURL(t), "REDIS_URL": "redis://" + address, "REDIS_PREFIX": prefix, "REDIS_SHARDS": "2",
+		"DATABASE_URL": testkit.EmptyDatabaseURL(t), "REDIS_URL": "redis://" + later.Address, "REDIS_PREFIX": prefix, "REDIS_SHARDS": "2",
 	})
 	testkit.Eventually(t, "the worker serves without Redis", func() bool {
 		code, body := s.get("/health")
@@ -150,7 +155,7 @@ func TestServeStartsWithoutRedisAndRecovers(t *testing.T) {
 	if code, _ := s.get("/livez"); code != 200 {
 		t.Errorf("/livez = %d", code)
 	}
-	open()
+	later.Open()
 	s.waitReady(t)
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit code %d: %s", code, s.stderr.String())

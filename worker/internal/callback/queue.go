@@ -109,7 +109,7 @@ func lockDue(ctx context.Context, tx pgx.Tx, endpoints map[uuid.UUID]Endpoint, l
 		WITH slots AS (
 			SELECT e.id, least($2, CASE WHEN e.failures >= $3 THEN 1 ELSE e.max_in_flight END
 				- (SELECT count(*) FROM deliveries l WHERE l.endpoint_id = e.id AND l.state = 'leased')) AS free
-			FROM callback_endpoints e WHERE e.id = ANY($1)
+			FROM callback_endpoints e WHERE e.id = ANY($1) ORDER BY random()
 		)
 		SELECT d.id, d.endpoint_id, d.account, d.attempt, d.body, d.event_type, r.flow_token, r.flow_id,
 			r.phone_number, r.user_id, r.response_data::text, r.response_raw, now()
@@ -121,14 +121,14 @@ func lockDue(ctx context.Context, tx pgx.Tx, endpoints map[uuid.UUID]Endpoint, l
 			FOR UPDATE SKIP LOCKED
 		) d
 		LEFT JOIN flow_responses r ON r.id = d.response_id AND d.body IS NULL
-		LIMIT $2`
+		LIMIT $4`
 	ids := make([]uuid.UUID, 0, len(endpoints))
 	for id := range endpoints {
 		ids = append(ids, id)
 	}
-	// Each endpoint's share, so that the first one cannot take all.
+	// Each endpoint's share, rounded up, so that the first one cannot take all.
 	share := max(1, (limit+len(ids)-1)/len(ids))
-	rows, err := tx.Query(ctx, sql, ids, share, breakerAfter)
+	rows, err := tx.Query(ctx, sql, ids, share, breakerAfter, limit)
 	if err != nil {
 		return nil, err
 	}

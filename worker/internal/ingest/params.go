@@ -58,8 +58,8 @@ func shortest(v any) any {
 	return v
 }
 
-// isObject says whether raw is a JSON object, and isJSON whether it is JSON at
-// all, in a form that Postgres stores.
+// kindOfJSON says whether raw is JSON at all, and whether it is an object, both
+// in a form that Postgres stores.
 func kindOfJSON(raw []byte) (isJSON, isObject bool) {
 	if !json.Valid(raw) || tooDeep(raw) {
 		return false, false

@@ -21,7 +21,7 @@ type rows struct {
 	answers  []*answer
 }
 
-// select keeps what has not been stored before.
+// pick keeps what has not been stored before.
 func (g *gathered) pick(fresh map[key]struct{}) rows {
 	isNew := func(k key) bool { _, ok := fresh[k]; return ok }
 	var r rows

@@ -68,6 +68,10 @@ const upsertSessions = `
 
 // A session that several flows share one token with is the one that completed,
 // else the one that was last active: an answer names no flow.
+//
+// The foreign key of a delivery locks its endpoint FOR KEY SHARE until the
+// commit: who claims deliveries locks endpoints FOR NO KEY UPDATE at most, or
+// skips them all under load.
 const insertResponses = `
 	WITH new AS (
 		INSERT INTO flow_responses (id, account, source, wamid, context_id, session_id, attempt, flow_id, flow, token_hash, flow_token,

@@ -95,6 +95,9 @@ func (g *Group) Stop(ctx context.Context) error {
 // Fatal delivers the error of a part that only a stop of the process answers.
 func (g *Group) Fatal() <-chan error { return g.fatal }
 
+// Stopping says whether Stop has been called.
+func (g *Group) Stopping() bool { return g.ctx.Err() != nil }
+
 // Failing lists the parts that are down.
 func (g *Group) Failing() []Failure {
 	g.mu.Lock()

@@ -106,13 +106,15 @@ func (p *Publisher) Publish(ctx context.Context) error {
 	if err := p.CheckShards(ctx); err != nil {
 		return err
 	}
-	wanted, err := p.wanted(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the flows: %w", err)
-	}
+	// The index first: what another process has published is committed, so what
+	// is read of Postgres afterwards is never older.
 	index, err := p.redis.HGetAll(ctx, p.keys.Index()).Result()
 	if err != nil {
 		return fmt.Errorf("reading the index of flows in Redis: %w", err)
+	}
+	wanted, err := p.wanted(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the flows: %w", err)
 	}
 	if len(index) == 0 || time.Since(p.sessionsAt) > sessionsEvery {
 		if err := p.readSessions(ctx); err != nil {

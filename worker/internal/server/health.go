@@ -94,6 +94,9 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 			answer.Checks["parts"] += ", " + f.Part
 		}
 	}
+	if s.config.Stopping() {
+		answer.Checks["parts"] = "stopping"
+	}
 	status := http.StatusOK
 	for _, check := range answer.Checks {
 		if check != "ok" {

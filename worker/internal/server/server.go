@@ -44,6 +44,8 @@ type Config struct {
 	Progress func() time.Time
 	// Failing lists the parts of the worker that are down.
 	Failing func() []lifecycle.Failure
+	// Stopping says that the worker was told to stop: it is not ready any more.
+	Stopping func() bool
 }
 
 // Server answers on one address.

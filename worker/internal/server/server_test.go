@@ -32,6 +32,7 @@ func well() Config {
 		Redis:    func(context.Context) error { return nil },
 		Progress: time.Now,
 		Failing:  func() []lifecycle.Failure { return nil },
+		Stopping: func() bool { return false },
 	}
 }
 
@@ -120,6 +121,7 @@ func TestReadyMeansProgress(t *testing.T) {
 		{"progress 40 s ago", func(c *Config) { c.Progress = func() time.Time { return time.Now().Add(-40 * time.Second) } }, 503, "no progress for 40 s"},
 		{"Postgres away", func(c *Config) { c.Postgres = func(context.Context) error { return errAway } }, 503, `"postgres":"disconnected"`},
 		{"Redis away", func(c *Config) { c.Redis = func(context.Context) error { return errAway } }, 503, `"redis":"disconnected"`},
+		{"told to stop", func(c *Config) { c.Stopping = func() bool { return true } }, 503, `"parts":"stopping"`},
 		{"a part is down", func(c *Config) {
 			c.Failing = func() []lifecycle.Failure {
 				return []lifecycle.Failure{{Part: "deliveries", Err: errAway}, {Part: "readers", Err: errAway}}

@@ -55,19 +55,19 @@ func databaseParts(src setting.Source) (string, error) {
 		{name: "DB_USER", unset: "postgres"},
 		{name: "DB_PASSWORD"},
 	}
-	any := false
+	some := false
 	for i := range parts {
 		p := &parts[i]
 		value, _, err := src.Lookup(p.name)
 		if err != nil {
 			return "", err
 		}
-		if any = any || value != ""; value == "" {
+		if some = some || value != ""; value == "" {
 			value = p.unset
 		}
 		p.value = value
 	}
-	if !any {
+	if !some {
 		return "", errors.New("neither DATABASE_URL nor DB_HOST is set: say where Postgres is, such as DATABASE_URL=postgres://user:password@host:5432/database")
 	}
 	u := url.URL{Scheme: "postgres", Host: net.JoinHostPort(parts[0].value, parts[1].value), Path: "/" + parts[2].value}

@@ -73,7 +73,7 @@ func (r *reader) follow(ctx context.Context, pause *backoff) error {
 				return err
 			}
 		}
-		entries, _, err := r.read(ops, ">", r.count, blockFor)
+		entries, _, err := r.read(ops, ">", r.count, r.set.block)
 		if err != nil {
 			return err
 		}

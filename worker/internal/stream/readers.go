@@ -20,6 +20,7 @@ type Readers struct {
 	gate    *gate
 	quiet   *throttle
 	readers []*reader
+	block   time.Duration
 }
 
 // New prepares readers; it opens no connection.
@@ -27,7 +28,7 @@ func New(c Config) (*Readers, error) {
 	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
-	r := &Readers{config: c, metrics: newMetrics(c.Metrics), gate: newGate(), quiet: &throttle{every: 5 * time.Second}}
+	r := &Readers{config: c, metrics: newMetrics(c.Metrics), gate: newGate(), quiet: &throttle{every: 5 * time.Second}, block: blockFor}
 	for shard := range c.Keys.Shards() {
 		r.readers = append(r.readers,
 			&reader{set: r, shard: shard, key: c.Keys.Events(shard), count: 64},

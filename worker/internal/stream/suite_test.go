@@ -96,6 +96,7 @@ func (s *suite) run() (r *Readers, stop func()) {
 	if err != nil {
 		s.Fatal(err)
 	}
+	r.block = 50 * time.Millisecond // it bounds how long stopping takes
 	ctx, cancel := context.WithCancel(s.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
@@ -143,7 +144,7 @@ func (s *suite) length(key string) int64 {
 	return n
 }
 
-// read leaves n entries pending with another consumer, delivered so many times.
+// leavePending leaves n entries pending with another consumer, delivered so many times.
 func (s *suite) leavePending(key, consumer string, n, deliveries int) {
 	s.Helper()
 	ctx := s.Context()
@@ -195,4 +196,3 @@ func (s *suite) metric(name string) float64 {
 	}
 	return sum
 }
-

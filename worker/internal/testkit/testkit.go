@@ -64,14 +64,21 @@ func execute(t testing.TB, databaseURL, sql string) {
 // Database is a migrated database of t's own.
 func Database(t testing.TB) *pgxpool.Pool {
 	t.Helper()
-	pool, err := store.Open(context.Background(), EmptyDatabaseURL(t), 8)
+	pool := Pool(t, EmptyDatabaseURL(t))
+	if err := store.Migrate(context.Background(), pool, zap.NewNop()); err != nil {
+		t.Fatal(err)
+	}
+	return pool
+}
+
+// Pool is a pool on a database, closed when t ends.
+func Pool(t testing.TB, databaseURL string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := store.Open(context.Background(), databaseURL, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	if err := store.Migrate(context.Background(), pool, zap.NewNop()); err != nil {
-		t.Fatal(err)
-	}
 	return pool
 }
 

@@ -36,7 +36,7 @@ func openPostgres(ctx context.Context, d settings.Database, log *zap.Logger) (*p
 		case hopeless(err):
 			return nil, err
 		case time.Now().Add(postgresRetry).After(giveUp):
-			return nil, fmt.Errorf("Postgres did not answer for %s: check DATABASE_URL and that the server runs: %w", postgresWithin, err)
+			return nil, fmt.Errorf("no answer from Postgres for %s: check DATABASE_URL and that the server runs: %w", postgresWithin, err)
 		}
 		log.Warn("Postgres does not answer, trying again", zap.Int("attempt", attempt),
 			zap.Duration("in", postgresRetry), zap.String("error", oneLine(err)))

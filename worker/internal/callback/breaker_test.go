@@ -11,7 +11,6 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
-
 func TestAClaimIsSpreadOverTheEndpoints(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)
@@ -150,4 +149,3 @@ func TestADeadEndpointDoesNotHoldUpAHealthyOne(t *testing.T) {
 		waitFor(t, pool, id, "delivered")
 	}
 }
-

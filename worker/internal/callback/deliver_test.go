@@ -15,7 +15,6 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
-
 func TestAnAnswerIsDeliveredOnce(t *testing.T) {
 	t.Parallel()
 	pool, rc := testkit.Database(t), newReceiver(t, nil)

@@ -17,7 +17,6 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
-
 // receiver is a real HTTP server that keeps what it was sent.
 type receiver struct {
 	*httptest.Server
@@ -150,4 +149,3 @@ func waitFor(t *testing.T, pool *pgxpool.Pool, id uuid.UUID, state string) row {
 	testkit.Eventually(t, "the delivery is "+state, func() bool { return read(t, pool, id).State == state })
 	return read(t, pool, id)
 }
-

@@ -14,7 +14,6 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
-
 func TestTwoWorkersNeverDeliverTheSameAtTheSameTime(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)
@@ -202,4 +201,3 @@ func TestAPostgresThatGoesAwayCostsNoDeliveryAndRepeatsNone(t *testing.T) {
 		t.Errorf("%d requests for 3 deliveries", n)
 	}
 }
-

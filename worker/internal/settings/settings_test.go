@@ -151,38 +151,3 @@ func TestEachMistakeIsOneSentenceThatNamesTheVariable(t *testing.T) {
 		})
 	}
 }
-
-func TestRedisTopologies(t *testing.T) {
-	for _, c := range []struct {
-		url      string
-		addrs    []string
-		master   string
-		cluster  bool
-		tls      bool
-		user, pw string
-		db       int
-	}{
-		{"redis://cache", []string{"cache:6379"}, "", false, false, "", "", 0},
-		{"redis://u:p@cache:1/2", []string{"cache:1"}, "", false, false, "u", "p", 2},
-		{"rediss://:p@cache:1", []string{"cache:1"}, "", false, true, "", "p", 0},
-		{"redis+sentinel://s1:1,s2,[::1]:3/main/5", []string{"s1:1", "s2:26379", "[::1]:3"}, "main", false, false, "", "", 5},
-		{"redis+sentinel://u:p%40@s1/main?sentinel_password=sp&dial_timeout=3s", []string{"s1:26379"}, "main", false, false, "u", "p@", 0},
-		{"redis+cluster://a:1,b:2,c", []string{"a:1", "b:2", "c:6379"}, "", true, false, "", "", 0},
-		{"rediss+cluster://u:p@a:1?read_timeout=2s", []string{"a:1"}, "", true, true, "u", "p", 0},
-	} {
-		t.Run(c.url, func(t *testing.T) {
-			r, err := ReadRedis(env{"REDIS_URL": c.url}.source())
-			if err != nil {
-				t.Fatal(err)
-			}
-			o := r.Options()
-			if !slices.Equal(o.Addrs, c.addrs) || o.MasterName != c.master || o.IsClusterMode != c.cluster ||
-				(o.TLSConfig != nil) != c.tls || o.Username != c.user || o.Password != c.pw || o.DB != c.db {
-				t.Errorf("options = %+v", o)
-			}
-			if strings.Contains(c.url, "sentinel_password") && (o.SentinelPassword != "sp" || o.DialTimeout != 3*time.Second) {
-				t.Errorf("options = %+v", o)
-			}
-		})
-	}
-}

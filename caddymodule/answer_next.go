@@ -51,13 +51,13 @@ func (*Next) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return bare(d) }
 func (*Next) Answer(ctx context.Context, turn *Turn) ([]byte, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	inner := &innerResponse{header: make(http.Header), limit: turn.MaxReply, overflow: cancel}
+	response := &innerResponse{header: make(http.Header), limit: turn.MaxReply, overflow: cancel}
 
-	restore := turn.decrypted(ctx)
-	err := serveInner(turn.Next, inner, turn.HTTP)
-	restore()
+	request, restore := turn.decrypted(ctx)
+	defer restore() // also when the handler panics
+	err := serveInner(turn.Next, response, request)
 
-	if inner.tooLarge {
+	if response.tooLarge {
 		return nil, infrastructure(http.StatusBadGateway, fmt.Errorf("the next handler's reply is over %d bytes", turn.MaxReply))
 	}
 	if ctx.Err() != nil {
@@ -70,7 +70,7 @@ func (*Next) Answer(ctx context.Context, turn *Turn) ([]byte, error) {
 		}
 		return nil, infrastructure(http.StatusBadGateway, fmt.Errorf("the next handler failed: %w", err))
 	}
-	return inner.reply()
+	return response.reply()
 }
 
 // serveInner runs the next handler. reverse_proxy panics with ErrAbortHandler
@@ -88,25 +88,30 @@ func serveInner(next caddyhttp.Handler, w http.ResponseWriter, r *http.Request) 
 	return next.ServeHTTP(w, r)
 }
 
-// decrypted turns the request, in place, into the one the next handler is to
-// see, and returns what turns it back: neither a later handler nor the site's
-// handle_errors may see the plaintext. In place, because Caddy's placeholders
-// are bound to this very request.
-func (t *Turn) decrypted(ctx context.Context) (restore func()) {
+// decrypted returns the request as the next handler is to see it, and what
+// undoes it: neither a later handler nor the site's handle_errors may see the
+// plaintext.
+//
+// Caddy's placeholders are bound to the request as it came, so that one is
+// changed too, field by field. The next handler gets a shallow copy, with the
+// context of the budget and a body of its own: a transport may go on reading it
+// after the handler has returned, while this one is being restored.
+func (t *Turn) decrypted(ctx context.Context) (inner *http.Request, restore func()) {
 	r := t.HTTP
-	original := *r
-	originalHeader := r.Header
+	body, length, header, encoding, getBody := r.Body, r.ContentLength, r.Header, r.TransferEncoding, r.GetBody
+	restore = func() {
+		r.Body, r.ContentLength, r.Header, r.TransferEncoding, r.GetBody = body, length, header, encoding, getBody
+	}
 
-	*r = *r.WithContext(ctx)
-	r.Header = originalHeader.Clone()
-	r.Body = io.NopCloser(bytes.NewReader(t.Request.Raw))
+	plaintext := t.Request.Raw
+	r.Header = header.Clone()
+	r.Body = io.NopCloser(bytes.NewReader(plaintext))
 	// FastCGI reads the header, reverse_proxy the field.
-	r.ContentLength = int64(len(t.Request.Raw))
-	r.Header.Set("Content-Length", strconv.Itoa(len(t.Request.Raw)))
+	r.ContentLength = int64(len(plaintext))
+	r.Header.Set("Content-Length", strconv.Itoa(len(plaintext)))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Idempotency-Key", t.IdempotencyKey)
-	r.TransferEncoding = nil
-	r.GetBody = nil
+	r.TransferEncoding, r.GetBody = nil, nil
 	for _, name := range []string{
 		"Accept-Encoding", // a compressed reply would be sealed as it is
 		"Content-Encoding", "Transfer-Encoding", "Trailer", "Expect", "Range",
@@ -122,10 +127,9 @@ func (t *Turn) decrypted(ctx context.Context) (restore func()) {
 		replacer.Set("http.whatsapp_flow.screen", t.Request.Screen)
 		replacer.Set("http.whatsapp_flow.token_hash", tokenHash(t.Request.Token))
 	}
-	return func() {
-		*r = original
-		r.Header = originalHeader
-	}
+	inner = r.WithContext(ctx)
+	inner.Body = io.NopCloser(bytes.NewReader(plaintext))
+	return inner, restore
 }
 
 // tokenHash names a flow token where the token itself must not show.

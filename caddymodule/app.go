@@ -52,7 +52,6 @@ type App struct {
 	env     setting.Source
 	backend *backend
 	poolKey string
-	counted *gauges
 }
 
 // CaddyModule returns the Caddy module information.
@@ -101,8 +100,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	a.counted, err = registerMetrics(ctx.GetMetricsRegistry(), a.backend)
-	return err
+	return registerMetrics(ctx.GetMetricsRegistry(), a.backend)
 }
 
 // keys are the Redis keys under the configured prefix and number of shards.
@@ -135,10 +133,24 @@ func (a *App) keys() (prefixedKeys, error) {
 	return prefixedKeys{Keys: keys, prefix: prefix}, nil
 }
 
+// logKeys names the keys in use, so that an operator can compare them with what
+// WhatsApp has.
+func (a *App) logKeys() {
+	for _, name := range slices.Sorted(maps.Keys(a.Accounts)) {
+		keys := a.Accounts[name].keys
+		fingerprints := make([]string, len(keys))
+		for i, key := range keys {
+			fingerprints[i] = key.fingerprint
+		}
+		a.logger.Info("account", zap.String("account", name), zap.Strings("public_key_sha256", fingerprints))
+	}
+}
+
 // Start launches the background work on Redis. It fails only when the Redis is
 // in use with another number of shards; one that cannot be reached is tried
 // again while requests are answered without it.
 func (a *App) Start() error {
+	a.logKeys()
 	err := a.backend.start(a.ctx)
 	if mismatch := new(shardMismatch); errors.As(err, &mismatch) {
 		return err
@@ -164,21 +176,6 @@ func (a *App) Cleanup() error {
 	}
 	a.backend = nil
 	return releaseBackend(a.poolKey)
-}
-
-// account returns the account of that name; with an empty name the only one.
-func (a *App) account(name string) (*Account, bool) {
-	if name != "" {
-		account, ok := a.Accounts[name]
-		return account, ok
-	}
-	if len(a.Accounts) != 1 {
-		return nil, false
-	}
-	for _, account := range a.Accounts {
-		return account, true
-	}
-	return nil, false
 }
 
 // served are the accounts a handler with this account argument may serve.

@@ -42,6 +42,12 @@ type prefixedKeys struct {
 
 var backends = caddy.NewUsagePool()
 
+func init() {
+	// The client's logger is one for the process and not guarded by a lock, so
+	// it is set before anything can use it.
+	redis.SetLogger(clientLogger{})
+}
+
 // backend is one Redis with all that must survive a reload: the client, the
 // store with its running numbers, and the definitions read from it. It holds
 // nothing of one configuration: no logger, no metrics, no context.
@@ -99,7 +105,6 @@ func releaseBackend(key string) error {
 func (b *backend) start(ctx context.Context) error {
 	var err error
 	b.starting.Do(func() {
-		redis.SetLogger(clientLogger{})
 		ctx, cancel := context.WithTimeout(ctx, shardCheckBudget)
 		defer cancel()
 		if err = b.checkShards(ctx); b.mismatched.Load() != nil {

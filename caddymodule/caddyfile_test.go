@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
 var update = flag.Bool("update", false, "write what came into the golden files")
@@ -55,4 +56,31 @@ func TestCaddyfile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzCaddyfile looks for input that makes a parser panic or loop.
+func FuzzCaddyfile(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.caddyfiletest")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		input, _, _ := strings.Cut(string(raw), "\n----------\n")
+		f.Add(input)
+	}
+	f.Fuzz(func(t *testing.T, input string) {
+		if strings.Contains(input, "import") || strings.Contains(input, "{$") {
+			t.Skip("reads files or the environment")
+		}
+		for parser, unmarshaler := range map[string]caddyfile.Unmarshaler{
+			appID: new(App), flowDirective: new(FlowHandler), webhookDirective: new(WebhookHandler),
+		} {
+			dispenser := caddyfile.NewTestDispenser(parser + " " + input)
+			_ = unmarshaler.UnmarshalCaddyfile(dispenser)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,12 +48,6 @@ func (x *exchange) failed(ctx context.Context, c *claim, session *flow.Session, 
 // phone would accept it, else 503. It is stored for this envelope, but it is no
 // step: the same request in a new envelope runs again.
 func (x *exchange) fall(c *claim, session *flow.Session, reason string, cause error) (state.Stored, error) {
-	fallbacksTotal.WithLabelValues(x.account.name, reason).Inc()
-	fields := []zap.Field{
-		zap.String("account", x.account.name), zap.String("flow", x.name), zap.String("action", x.action),
-		zap.String("screen", clip(x.request.Screen)), zap.String("reason", reason),
-		zap.String("token_hash", x.tokenHash()), zap.Error(cause),
-	}
 	def := x.def
 	if session != nil && session.Definition != "" && (def == nil || def.Hash() != session.Definition) {
 		if older, ok := loaded.Load(session.Definition); ok {
@@ -61,13 +56,26 @@ func (x *exchange) fall(c *claim, session *flow.Session, reason string, cause er
 	}
 	reply, ok := flow.Fallback(def, session, x.request, x.fallback)
 	if !ok {
+		fallbacksTotal.WithLabelValues(x.account.name, reason).Inc()
 		x.release(c)
 		x.outcome = "unavailable"
 		return state.Stored{}, infrastructure(http.StatusServiceUnavailable, fmt.Errorf("no reply (%s) and no fallback: %w", reason, cause))
 	}
-	x.logger.Warn("answered with the fallback", fields...)
+	answer := x.sealed(http.StatusOK, reply.JSON())
+	kept := x.keep(c, answer)
+	if !bytes.Equal(kept.Body, answer.Body) {
+		// Redis has the real answer after all: a commit whose own answer got
+		// lost, or another process that was faster.
+		x.outcome = "replayed"
+		return kept, nil
+	}
+	fallbacksTotal.WithLabelValues(x.account.name, reason).Inc()
+	x.logger.Warn("answered with the fallback",
+		zap.String("account", x.account.name), zap.String("flow", x.name), zap.String("action", x.action),
+		zap.String("screen", clip(x.request.Screen)), zap.String("reason", reason),
+		zap.String("token_hash", x.tokenHash()), zap.Error(cause))
 	x.outcome = "fallback"
-	return x.keep(c, x.sealed(http.StatusOK, reply.JSON())), nil
+	return kept, nil
 }
 
 // keep stores an answer that moves no session and returns the one to send: an

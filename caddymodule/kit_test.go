@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -40,6 +41,18 @@ const (
 	privateAnswer = "Ada Lovelace"
 	privateToken  = "tok-of-one-user"
 )
+
+// testPrefix begins every Redis key of this run.
+var testPrefix = fmt.Sprintf("test-edge-%d:", os.Getpid())
+
+// forget deletes the keys under a prefix.
+func forget(client *redis.Client, prefix string) {
+	ctx := context.Background()
+	iter := client.Scan(ctx, 0, prefix+"*", 1000).Iterator()
+	for iter.Next(ctx) {
+		client.Del(ctx, iter.Val())
+	}
+}
 
 // site is one Caddy in this process, listening on a Unix socket, with a Redis
 // prefix of its own.
@@ -87,7 +100,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s := &site{
-		t: t, socket: filepath.Join(dir, "c.sock"), log: filepath.Join(dir, "caddy.log"), prefix: "test:" + hex.EncodeToString(id[:]) + ":",
+		t: t, socket: filepath.Join(dir, "c.sock"), log: filepath.Join(dir, "caddy.log"), prefix: testPrefix + hex.EncodeToString(id[:]) + ":",
 		shards: 4, redis: redis.NewClient(options), public: &key.PublicKey,
 	}
 	s.keys = keyspace.New(s.prefix, s.shards)
@@ -104,11 +117,7 @@ func newSite(t *testing.T) *site {
 	t.Cleanup(func() {
 		s.http.CloseIdleConnections()
 		_ = caddy.Stop()
-		ctx := context.Background()
-		iter := s.redis.Scan(ctx, 0, s.prefix+"*", 1000).Iterator()
-		for iter.Next(ctx) {
-			s.redis.Del(ctx, iter.Val())
-		}
+		forget(s.redis, s.prefix)
 		_ = s.redis.Close()
 		checkLog(t, s.log)
 		_ = os.RemoveAll(dir)
@@ -176,7 +185,19 @@ func (s *site) do(method, path string, header map[string]string, body []byte) an
 	return a
 }
 
-func (s *site) try(method, path string, header map[string]string, body []byte) (answer, error) {
+// try makes a request. At the hand-over of its listener Caddy itself drops about
+// one new connection per reload before any handler runs (a bare `respond` does
+// too), so a connection that ends without an answer is made again.
+func (s *site) try(method, path string, header map[string]string, body []byte) (a answer, err error) {
+	for range 4 {
+		if a, err = s.once(method, path, header, body); err == nil {
+			break
+		}
+	}
+	return a, err
+}
+
+func (s *site) once(method, path string, header map[string]string, body []byte) (answer, error) {
 	request, err := http.NewRequest(method, "http://localhost"+path, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 )
 
@@ -32,6 +33,12 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, leaked)
 			code = 1
 		}
+	}
+	// The last marks of closing clients come after their test.
+	if options, err := redis.ParseURL(redisURLOfTheTest); err == nil {
+		client := redis.NewClient(options)
+		forget(client, testPrefix)
+		_ = client.Close()
 	}
 	os.Exit(code)
 }

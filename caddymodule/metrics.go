@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -33,7 +34,7 @@ var (
 	keyHitsTotal = counter("key_hits_total",
 		"Envelopes opened, by private key: when the old key's count stands still, it can go.", "account", "key")
 	fallbacksTotal = counter("fallbacks_total",
-		"Answers that were replaced by the fallback.", "account", "reason")
+		"Requests that got the fallback, or 503 where there is none, by reason.", "account", "reason")
 	webhooksTotal = counter("webhooks_total",
 		"Webhook requests by what became of them.", "account", "outcome")
 	unknownPingsTotal = counter("unknown_flow_pings_total",
@@ -48,38 +49,36 @@ func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	}, labels)
 }
 
-// gauges are read when metrics are scraped.
-type gauges struct{ redisUp, definitions prometheus.Collector }
-
-func registerMetrics(registry *prometheus.Registry, b *backend) (*gauges, error) {
-	for _, collector := range []prometheus.Collector{
+// registerMetrics registers everything with the registry of one configuration.
+func registerMetrics(registry *prometheus.Registry, b *backend) error {
+	collectors := []prometheus.Collector{
 		requestsTotal, requestSeconds, refusedTotal, keyHitsTotal,
 		fallbacksTotal, webhooksTotal, unknownPingsTotal, unacknowledgedTotal,
-	} {
+		gauge("redis_up", "1 when Redis answered within the last second.", func() float64 {
+			if b.up.Load() {
+				return 1
+			}
+			return 0
+		}),
+		gauge("definitions_loaded", "Flow definitions this process holds, old versions included.", func() float64 {
+			n := 0.0
+			loaded.Range(func(any, any) bool { n++; return true })
+			return n
+		}),
+	}
+	for _, collector := range collectors {
 		if _, err := registerOrExisting(registry, collector); err != nil {
-			return nil, err
+			return fmt.Errorf("metrics: %w", err)
 		}
 	}
-	gauge := func(name, help string, value func() float64) (prometheus.Collector, error) {
-		return registerOrExisting(registry, prometheus.Collector(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,
-		}, value)))
-	}
-	up, err := gauge("redis_up", "1 when Redis answered within the last second.", func() float64 {
-		if b.up.Load() {
-			return 1
-		}
-		return 0
-	})
-	if err != nil {
-		return nil, err
-	}
-	definitions, err := gauge("definitions_loaded", "Flow definitions this process holds, old versions included.", func() float64 {
-		n := 0.0
-		loaded.Range(func(any, any) bool { n++; return true })
-		return n
-	})
-	return &gauges{redisUp: up, definitions: definitions}, err
+	return nil
+}
+
+// gauge is read when metrics are scraped.
+func gauge(name, help string, value func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: name, Help: help,
+	}, value)
 }
 
 // registerOrExisting registers a collector, or returns the one that is already

@@ -165,14 +165,25 @@ func TestADeliberateRepeatRunsAgain(t *testing.T) {
 	whatsapp_flow /flows/endpoint* {
 		endpoint test
 		flows testdata/flows
+		retry_window 100ms
+	}
+	whatsapp_flow /a/* {
+		endpoint test
+		flows testdata/flows
 		retry_window 0
 	}`)
 	r := step("INIT", "", "tok", nil)
 	s.want(booking, r, "NAME")
-	eventually(t, 5*time.Second, "the request runs again", func() bool {
+	eventually(t, 5*time.Second, "the request runs again after the window", func() bool {
 		s.want(booking, r, "NAME")
 		return runs.Load() >= 2
 	})
+	runs.Store(0)
+	s.want("/a/default"+booking, r, "NAME")
+	s.want("/a/default"+booking, r, "NAME")
+	if runs.Load() != 2 {
+		t.Errorf("without a window it ran %d times", runs.Load())
+	}
 	// Another step in between ends the window at once.
 	s.load("", engineSite)
 	s.want(booking, step("data_exchange", "NAME", "tok", request{"name": "x"}), "ROOM")

@@ -207,9 +207,6 @@ func (h *FlowHandler) provisionLimits() error {
 	if h.retryWindow < 0 {
 		return fmt.Errorf("retry_window is %s, expected a duration such as 15s, or 0 for none", h.retryWindow)
 	}
-	if h.retryWindow == 0 {
-		h.retryWindow = -time.Millisecond // not even within the same millisecond
-	}
 	var err error
 	if h.fallback, err = resolveText("fallback_message", h.FallbackMessage); err == nil && h.fallback == "" {
 		h.fallback = defaultFallback

@@ -19,6 +19,11 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowtoken"
 )
 
+// maxSession bounds a session in bytes: a client may post new keys at every step,
+// and each step writes the whole session. Uploaded files are posted as links, so
+// that real sessions stay far below.
+const maxSession = 512 << 10
+
 // turn does steps 6 to 10 of a flow request: token, first round trip, answer,
 // second round trip.
 func (x *exchange) turn(ctx context.Context) (state.Stored, error) {
@@ -158,18 +163,22 @@ func (x *exchange) answer(ctx context.Context, c *claim, user string, version in
 		if err != nil {
 			return x.fall(c, session, "reply_refused", err)
 		}
+		begun := *session // finish moves it on; a fallback shows where it stood
 		step := x.finish(c, def, session, version, reply)
+		if len(step.Session) > maxSession {
+			return x.fall(c, &begun, "session_too_large", fmt.Errorf("the session would be %d bytes, at most %d are kept", len(step.Session), maxSession))
+		}
 		committed, err := x.backend.store.Commit(ctx, step)
 		switch {
 		case err != nil:
-			return x.fall(c, session, reasonOf(ctx, "redis"), err)
+			return x.fall(c, &begun, reasonOf(ctx, "redis"), err)
 		case committed.Existing != nil:
 			x.outcome = "replayed"
 			return *committed.Existing, nil
 		case !committed.Conflict:
 			return step.Stored, nil
 		case attempt > 0:
-			return x.fall(c, session, "conflict", errors.New("other requests moved the session twice meanwhile"))
+			return x.fall(c, &begun, "conflict", errors.New("other requests moved the session twice meanwhile"))
 		}
 		version, stored = committed.Version, committed.Session
 	}

@@ -74,7 +74,7 @@ func TestWhatValidateRefuses(t *testing.T) {
 		},
 		"a redis URL of another kind": {
 			env: map[string]string{"REDIS_URL": "https://:hunter22@example.com"}, body: sites,
-			want: `the URL begins with "https://", expected redis://`,
+			want: `the URL: it begins with "https://", expected redis://`,
 		},
 		"shards": {
 			env: map[string]string{"REDIS_SHARDS": "many"}, body: sites,

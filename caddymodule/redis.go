@@ -1,13 +1,13 @@
 package caddymodule
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"strings"
 	"time"
 
@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/redisurl"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 )
 
@@ -40,8 +41,9 @@ type Redis struct {
 	// Mode is `standalone` (the default), `sentinel` or `cluster`.
 	Mode string `json:"mode,omitempty"`
 
-	// URL of a standalone Redis: `redis://user:password@host:6379/0`, `rediss://`
-	// for TLS, or `unix:///path`. Default: REDIS_URL.
+	// URL of the Redis: `redis://user:password@host:6379/0`, `rediss://` for TLS,
+	// `unix:///path`, `redis+sentinel://host:26379,host:26379/master` or
+	// `redis+cluster://host:6379,host:6379`. Default: REDIS_URL.
 	URL string `json:"url,omitempty"`
 
 	// Addresses are host:port of the sentinels, or of some nodes of the cluster.
@@ -132,10 +134,8 @@ func (o *redisOptions) check(env setting.Source) error {
 		if len(o.Addresses) > 0 || o.Master != "" {
 			return errors.New("redis: address and master are for redis sentinel { … } or redis cluster { … }; a single Redis is named by its URL")
 		}
-		if _, err := o.standalone(); err != nil {
-			return err
-		}
-		return nil
+		_, err := o.universal()
+		return err
 	case redisSentinel:
 		if o.Master == "" {
 			return errors.New("redis sentinel: no master: name the master that the sentinels watch, such as master mymaster")
@@ -164,63 +164,43 @@ func (o *redisOptions) check(env setting.Source) error {
 	return nil
 }
 
-// standalone reads the URL. Its error never repeats it: it may hold a password.
-func (o *redisOptions) standalone() (*redis.Options, error) {
-	options, err := redis.ParseURL(o.URL)
-	if err != nil {
-		scheme, _, found := strings.Cut(o.URL, "://")
-		switch {
-		case !found:
-			return nil, errors.New("redis: the URL has no scheme, expected redis://, rediss:// or unix://")
-		case scheme != "redis" && scheme != "rediss" && scheme != "unix":
-			return nil, fmt.Errorf("redis: the URL begins with %q, expected redis://, rediss:// or unix://", clip(scheme)+"://")
-		default:
-			return nil, errors.New("redis: the URL cannot be read, expected redis://user:password@host:port/db with special characters of the password percent-encoded")
+// universal are the settings of the client but for those that are ours to say.
+func (o *redisOptions) universal() (*redis.UniversalOptions, error) {
+	if o.Mode != redisStandalone {
+		u := &redis.UniversalOptions{
+			Addrs: o.Addresses, DB: o.DB, Username: o.Username, Password: o.Password,
+			MasterName: o.Master, SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword,
+			IsClusterMode: o.Mode == redisCluster,
 		}
+		if o.TLS {
+			u.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		return u, nil
 	}
-	return options, nil
+	u, err := redisurl.Parse(o.URL)
+	if err != nil {
+		return nil, fmt.Errorf("redis: the URL: %w", err)
+	}
+	u.DB = cmp.Or(o.DB, u.DB)
+	u.Username, u.Password = cmp.Or(o.Username, u.Username), cmp.Or(o.Password, u.Password)
+	return u, nil
 }
 
 // client makes the client. It opens no connection.
 func (o *redisOptions) client() (redis.UniversalClient, error) {
-	universal := &redis.UniversalOptions{
-		Addrs: o.Addresses, DB: o.DB, Username: o.Username, Password: o.Password,
-		MasterName: o.Master, SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword,
-		IsClusterMode: o.Mode == redisCluster,
-		DialTimeout:   redisDialTimeout, ReadTimeout: redisTimeout, WriteTimeout: redisTimeout,
-		PoolSize: redisPoolSize,
-		// A retried append is a second event, and the request's own budget
-		// is the only clock that counts.
-		MaxRetries: -1, MaxRedirects: 3, DialerRetries: 1,
-		ContextTimeoutEnabled: true,
-		// A hand-shake of managed services that a plain Redis refuses.
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	}
-	if o.Mode != redisStandalone {
-		if o.TLS {
-			universal.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
-		return redis.NewUniversalClient(universal), nil
-	}
-	options, err := o.standalone()
+	u, err := o.universal()
 	if err != nil {
 		return nil, err
 	}
-	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = universal.DialTimeout, universal.ReadTimeout, universal.WriteTimeout
-	options.PoolSize = max(options.PoolSize, universal.PoolSize)
-	options.MaxRetries, options.DialerRetries = universal.MaxRetries, universal.DialerRetries
-	options.ContextTimeoutEnabled = true
-	options.MaintNotificationsConfig = universal.MaintNotificationsConfig
-	if o.DB != 0 {
-		options.DB = o.DB
-	}
-	if o.Username != "" {
-		options.Username = o.Username
-	}
-	if o.Password != "" {
-		options.Password = o.Password
-	}
-	return redis.NewClient(options), nil
+	u.DialTimeout, u.ReadTimeout, u.WriteTimeout = redisDialTimeout, redisTimeout, redisTimeout
+	u.PoolSize = max(u.PoolSize, redisPoolSize)
+	// A retried append is a second event, and the request's own budget is the
+	// only clock that counts.
+	u.MaxRetries, u.MaxRedirects, u.DialerRetries = -1, 3, 1
+	u.ContextTimeoutEnabled = true
+	// A hand-shake of managed services that a plain Redis refuses.
+	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewUniversalClient(u), nil
 }
 
 // where names the Redis for a log line, without credentials.
@@ -231,8 +211,8 @@ func (o *redisOptions) where() string {
 	case redisCluster:
 		return "cluster " + strings.Join(o.Addresses, " ")
 	}
-	if parsed, err := url.Parse(o.URL); err == nil {
-		return parsed.Scheme + "://" + parsed.Host + parsed.Path
+	if u, err := o.universal(); err == nil {
+		return strings.TrimSpace(fmt.Sprintf("%s %s, database %d", u.MasterName, strings.Join(u.Addrs, " "), u.DB))
 	}
 	return redisStandalone
 }

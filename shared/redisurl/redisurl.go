@@ -33,7 +33,7 @@ func Parse(value string) (*redis.UniversalOptions, error) {
 	}
 	transport, kind, _ := strings.Cut(scheme, "+")
 	if transport != "redis" && transport != "rediss" && (transport != "unix" || kind != "") {
-		return nil, errURL
+		return nil, fmt.Errorf("it begins with %q, %w", scheme[:min(len(scheme), 20)]+"://", errURL)
 	}
 	switch kind {
 	case "":

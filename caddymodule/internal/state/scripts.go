@@ -21,7 +21,7 @@ if ARGV[1] ~= '' then
   local s = redis.call('HMGET', KEYS[2], 'version', 'session', 'step', 'at')
   if s[3] == ARGV[1] then
     local t = redis.call('TIME')
-    if t[1] * 1000 + math.floor(t[2] / 1000) - s[4] <= tonumber(ARGV[2]) then
+    if t[1] * 1000 + math.floor(t[2] / 1000) - s[4] < tonumber(ARGV[2]) then
       return {'repeat', redis.call('HGET', KEYS[2], 'reply')}
     end
   end

@@ -168,7 +168,7 @@ func TestLastStepAgainGetsItsReplyUntilTheWindowCloses(t *testing.T) {
 	if o := b.open(t, again); o.Verdict != Repeat || string(o.Reply) != "B" {
 		t.Fatalf("equal request: %+v, expected the last reply", o)
 	}
-	again.RetryWindow = -1 // as if the window had passed
+	again.RetryWindow = 0 // as if the window had passed
 	if o := b.open(t, again); o.Verdict != Run || o.Version != 1 {
 		t.Fatalf("equal request after the window: %+v, expected a run", o)
 	}

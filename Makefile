@@ -16,7 +16,9 @@ STATICCHECK_VERSION := v0.8.2
 CADDY_TAGS := nobadger,nomysql,nopgx
 WORKER_TAGS ?=
 
-GO_BUILD := CGO_ENABLED=0 go build -trimpath
+# The version comes from VERSION: Go would ask git, which refuses in a directory
+# of another user.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 PACKAGES := ./shared/... ./migrations/... ./caddymodule/... ./worker/... ./harness/...
 HARNESS  := go run ./harness/cmd/harness
 
@@ -34,10 +36,10 @@ build-worker:
 	$(GO_BUILD) -tags "$(WORKER_TAGS)" -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/worker ./worker/cmd/worker
 
 demo: build ## one whole conversation, as WhatsApp would have it, from end to end
-	$(HARNESS) demo
+	BIN=$(BIN) $(HARNESS) demo
 
 run: build ## the same stack, left running until Ctrl-C
-	$(HARNESS) run
+	BIN=$(BIN) $(HARNESS) run
 
 test: ## every test of every module, against a real Redis and a real Postgres
 	$(HARNESS) test $(ARGS)

@@ -14,7 +14,7 @@ FROM --platform=$BUILDPLATFORM golang:${GO_VERSION}-alpine AS source
 RUN apk add --no-cache git
 WORKDIR /src
 COPY . .
-ENV CGO_ENABLED=0 GOFLAGS=-trimpath
+ENV CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false"
 
 FROM source AS build-edge
 ARG TARGETOS TARGETARCH
@@ -25,7 +25,6 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
     GOWORK=off go install github.com/caddyserver/xcaddy/cmd/xcaddy@${XCADDY_VERSION}
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     GOWORK=off GOOS=${TARGETOS} GOARCH=${TARGETARCH} XCADDY_SETCAP=0 \
-    XCADDY_GO_BUILD_FLAGS="-ldflags=-s -tags=nobadger,nomysql,nopgx" \
     xcaddy build ${CADDY_VERSION} --output /out/caddy \
       --with github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule@v0.0.0=./caddymodule \
       --replace github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared=./shared

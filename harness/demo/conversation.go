@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/site"
@@ -25,11 +24,11 @@ const (
 )
 
 // Play brings an installation up, plays one conversation on it and checks what
-// came of it. It fails if anything is off. root is the repository.
-func Play(ctx context.Context, root string, out io.Writer) error {
-	return withSite(ctx, root, out, func(ctx context.Context, s *site.Site) error {
+// came of it. It fails if anything is off.
+func Play(ctx context.Context, place Place, out io.Writer) error {
+	return withSite(ctx, place, out, func(ctx context.Context, s *site.Site) error {
 		c := &conversation{out: out, site: s, token: "demo-" + rand.Text()}
-		if err := c.play(ctx, root); err != nil {
+		if err := c.play(ctx, place); err != nil {
 			return err
 		}
 		return c.checkOutcome(ctx)
@@ -49,8 +48,8 @@ type conversation struct {
 	duplicates int
 }
 
-func (c *conversation) play(ctx context.Context, root string) error {
-	definition, err := loadDefinition(filepath.Join(root, "examples"))
+func (c *conversation) play(ctx context.Context, place Place) error {
+	definition, err := loadDefinition(place.examples())
 	if err != nil {
 		return err
 	}

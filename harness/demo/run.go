@@ -11,8 +11,8 @@ import (
 
 // Run brings an installation up and leaves it running until ctx ends, showing
 // what a person needs to try it and the callbacks as they come.
-func Run(ctx context.Context, root string, out io.Writer) error {
-	err := withSite(ctx, root, out, func(ctx context.Context, s *site.Site) error {
+func Run(ctx context.Context, place Place, out io.Writer) error {
+	err := withSite(ctx, place, out, func(ctx context.Context, s *site.Site) error {
 		env, err := s.WriteEnv()
 		if err != nil {
 			return err

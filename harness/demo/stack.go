@@ -20,12 +20,20 @@ import (
 // flowName is the example flow that is played.
 const flowName = "csat-feedback"
 
+// Place says where things are.
+type Place struct {
+	Root string // the repository
+	Bin  string // the directory of caddy and worker
+}
+
+func (p Place) examples() string { return filepath.Join(p.Root, "examples") }
+
 // withSite brings an installation up with the example flows, calls use, and
 // takes it down again. The context of use ends when the edge or the worker does.
-func withSite(ctx context.Context, root string, out io.Writer, use func(context.Context, *site.Site) error) (err error) {
+func withSite(ctx context.Context, place Place, out io.Writer, use func(context.Context, *site.Site) error) (err error) {
 	for _, name := range []string{"caddy", "worker"} {
-		if _, err := os.Stat(filepath.Join(root, "bin", name)); err != nil {
-			return fmt.Errorf("bin/%s is not here: run make build in the repository's root first", name)
+		if _, err := os.Stat(filepath.Join(place.Bin, name)); err != nil {
+			return fmt.Errorf("%s is not in %s: run make build in the repository's root first", name, place.Bin)
 		}
 	}
 	began := time.Now()
@@ -35,7 +43,7 @@ func withSite(ctx context.Context, root string, out io.Writer, use func(context.
 	}
 	defer func() { err = errors.Join(err, stack.Close()) }()
 
-	s, err := site.New(ctx, site.Options{Root: root, Bin: filepath.Join(root, "bin"), Servers: stack, TLS: true})
+	s, err := site.New(ctx, site.Options{Root: place.Root, Bin: place.Bin, Servers: stack, TLS: true})
 	if err != nil {
 		return err
 	}
@@ -46,7 +54,7 @@ func withSite(ctx context.Context, root string, out io.Writer, use func(context.
 	if err := s.StartEdge(ctx); err != nil {
 		return err
 	}
-	loaded, err := s.LoadFlows(ctx, filepath.Join(root, "examples"))
+	loaded, err := s.LoadFlows(ctx, place.examples())
 	if err != nil {
 		return err
 	}

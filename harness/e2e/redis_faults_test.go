@@ -169,3 +169,32 @@ func TestRedisRestartedEmpty(t *testing.T) {
 		})
 	})
 }
+
+func TestRedisNearlyFull(t *testing.T) {
+	t.Parallel()
+	s := start(t, site.Options{})
+	o, err := redis.ParseURL(s.RedisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(o)
+	defer client.Close()
+	webhookGets := func(want int) func(context.Context) error {
+		return func(ctx context.Context) error {
+			status, err := s.Webhook(ctx, completion("wamid."+rand.Text(), []byte(`{}`)))
+			if err == nil && status != want {
+				err = fmt.Errorf("status %d, want %d", status, want)
+			}
+			return err
+		}
+	}
+	// A used memory of some megabytes is far above 80 % of one.
+	if err := client.ConfigSet(t.Context(), "maxmemory", "1mb").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "webhooks are left to Meta", webhookGets(http.StatusServiceUnavailable))
+	if err := client.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Second, "webhooks are taken again", webhookGets(http.StatusOK))
+}

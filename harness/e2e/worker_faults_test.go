@@ -78,6 +78,7 @@ func TestWorkerKilledAtRandomUnderLoad(t *testing.T) {
 	s.wantStored(t, wamids)
 	s.expireLeases(t)
 	repeated := s.wantDelivered(t, len(wamids))
+	s.wantNoGaps(t)
 	t.Logf("%d kills, %d answers, none lost, none stored twice; %d callbacks came again under their own id", kills, len(wamids), repeated)
 }
 
@@ -116,6 +117,22 @@ func TestWorkerStopsGracefully(t *testing.T) {
 	s.wantStored(t, wamids)
 	if repeated := s.wantDelivered(t, len(wamids)); repeated != 0 {
 		t.Errorf("%d callbacks came twice; a worker that may finish sends each once", repeated)
+	}
+}
+
+// wantNoGaps stops the edge, whose last marks say what it has written, and checks
+// by its numbers that every entry has arrived.
+func (s installation) wantNoGaps(t *testing.T) {
+	t.Helper()
+	if err := s.Edge.End(syscall.SIGTERM, 40*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	s.readAll(t)
+	if n := s.number(t, "SELECT count(*) FROM stream_sources WHERE mark > 0"); n == 0 {
+		t.Error("a stopping edge leaves no marks: gaps could not be seen")
+	}
+	if n := s.number(t, "SELECT count(*) FROM stream_sources WHERE NOT isempty(int8multirange(int8range(1, mark, '[]')) - seen) OR NOT isempty(lost)"); n != 0 {
+		t.Errorf("on %d shards numbers are missing", n)
 	}
 }
 

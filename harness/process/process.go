@@ -146,7 +146,7 @@ func (t *tail) with(w io.Writer) io.Writer {
 	return io.MultiWriter(t, w)
 }
 
-const tailSize = 16 << 10
+const tailSize = 64 << 10
 
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()

@@ -36,7 +36,7 @@ func canInstall() bool {
 // install puts Debian's packages on this machine without creating a database
 // cluster and without starting a service. It says first what it will do.
 func install(ctx context.Context, packages []string, say io.Writer) (err error) {
-	fmt.Fprintf(say, "Not on this machine: %s. Installing with apt-get; no database cluster is created and no service is started or enabled.\n",
+	fmt.Fprintf(say, "Not on this machine: %s. Installing with apt-get; no database cluster is created, and no service starts, neither now nor at boot.\n",
 		strings.Join(packages, ", "))
 	healed := errors.Join(putBack(policyFile), putBack(clusterFile)) // an earlier install was killed
 	if healed != nil {

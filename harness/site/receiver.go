@@ -94,15 +94,19 @@ func (r *Receiver) verify(request *http.Request, body []byte) error {
 	if age := time.Since(time.Unix(seconds, 0)); age.Abs() > 5*time.Minute {
 		return fmt.Errorf("webhook-timestamp is %s off", age)
 	}
-	mac := hmac.New(sha256.New, r.key)
-	fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body)
-	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	want := "v1," + r.sign(id, timestamp, body)
 	for _, signature := range strings.Fields(request.Header.Get("Webhook-Signature")) {
 		if hmac.Equal([]byte(signature), []byte(want)) {
 			return nil
 		}
 	}
 	return errors.New("no signature in webhook-signature fits")
+}
+
+func (r *Receiver) sign(id, timestamp string, body []byte) string {
+	mac := hmac.New(sha256.New, r.key)
+	fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body)
+	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
 // Callbacks are those that have come so far.

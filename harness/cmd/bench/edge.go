@@ -84,8 +84,9 @@ func edge(ctx context.Context, s *site.Site, examples string, requests int) (tim
 		if err != nil {
 			return 0, nil, fmt.Errorf("preparing %s: %w", p.name, err)
 		}
+		finish := profile(ctx, s, p.name)
 		r, err := measure(ctx, s, calls, p.connections)
-		if err != nil {
+		if err = errors.Join(err, finish()); err != nil {
 			return 0, nil, fmt.Errorf("%s: %w", p.name, err)
 		}
 		r.name = p.name

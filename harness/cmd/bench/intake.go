@@ -32,8 +32,7 @@ func intake(ctx context.Context, s *site.Site, events int) (row, error) {
 	if err := fill(ctx, client, keys, events); err != nil {
 		return row{}, fmt.Errorf("filling the streams: %w", err)
 	}
-	// Without a receiver: the bench of intake is not one of delivery.
-	if err := s.StartWorker(ctx, "CALLBACK_WEBHOOK_URL="); err != nil {
+	if err := s.StartWorker(ctx); err != nil {
 		return row{}, err
 	}
 	defer func() { _ = s.Worker.End(syscall.SIGTERM, 30*time.Second) }()

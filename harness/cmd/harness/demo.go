@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,19 +13,19 @@ import (
 )
 
 func runDemo(ctx context.Context) error {
-	root, err := repository()
+	place, err := repository()
 	if err != nil {
 		return err
 	}
-	return demo.Play(ctx, root, os.Stdout)
+	return demo.Play(ctx, place, os.Stdout)
 }
 
 func runStack(ctx context.Context) error {
-	root, err := repository()
+	place, err := repository()
 	if err != nil {
 		return err
 	}
-	return demo.Run(ctx, root, os.Stdout)
+	return demo.Run(ctx, place, os.Stdout)
 }
 
 // secrets writes a set of throw-away secrets into a directory.
@@ -41,19 +42,25 @@ func secrets(args []string) error {
 	return nil
 }
 
-// repository is the root of the repository: the working directory or one above.
-func repository() (string, error) {
+// repository is the working directory or one above it; the binaries are in its
+// bin, or in the directory that BIN names, as in the Makefile.
+func repository() (demo.Place, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		return "", err
+		return demo.Place{}, err
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
-			return dir, nil
+			break
 		}
 		if dir == filepath.Dir(dir) {
-			return "", errors.New("this is not inside the repository of caddy-whatsapp-flows: go there first")
+			return demo.Place{}, errors.New("this is not inside the repository of caddy-whatsapp-flows: go there first")
 		}
 		dir = filepath.Dir(dir)
 	}
+	bin := cmp.Or(os.Getenv("BIN"), "bin")
+	if !filepath.IsAbs(bin) {
+		bin = filepath.Join(dir, bin)
+	}
+	return demo.Place{Root: dir, Bin: bin}, nil
 }

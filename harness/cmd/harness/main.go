@@ -50,6 +50,10 @@ func main() {
 	var status exitError
 	switch {
 	case err == nil:
+	case ctx.Err() != nil:
+		// Whatever failed, it failed because it was interrupted.
+		fmt.Fprintln(os.Stderr, "harness: stopped:", context.Cause(ctx))
+		os.Exit(130)
 	case errors.As(err, &status):
 		os.Exit(int(status))
 	default:

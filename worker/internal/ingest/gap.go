@@ -10,9 +10,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// ripening remembers when each mark was first seen. Only the newest mark of a
-// source is in the table, and under traffic it is always a young one; what lies
-// below a mark is missing once that mark itself is old enough.
+// ripening remembers when each mark was first seen, by this process's clock.
+// Only the newest mark of a source is in the table, and under traffic it is
+// always a young one; what lies below a mark is missing once that mark itself is
+// old enough and every entry that was appended before it has left the streams.
 type ripening map[sourceKey]mark
 
 type mark struct {
@@ -21,7 +22,7 @@ type mark struct {
 }
 
 const incompleteSources = `
-	SELECT src, shard, mark, marked_at FROM stream_sources
+	SELECT src, shard, mark, extract(epoch FROM now() - marked_at)::float8 FROM stream_sources
 	WHERE mark > 0 AND NOT (seen + lost) @> int8range(1, mark + 1)`
 
 // missing numbers are those at or below the mark that neither arrived nor are
@@ -35,8 +36,9 @@ const reportLost = `
 	FROM gap WHERE s.src = gap.src AND s.shard = gap.shard AND NOT isempty(gap.missing)
 	RETURNING gap.missing::text, (SELECT sum(upper(r) - lower(r)) FROM unnest(gap.missing) AS r)::bigint`
 
-// findGaps reports numbers that a source had acknowledged and that did not
-// arrive for GapAfter.
+// findGaps reports numbers that a source had acknowledged, that did not arrive
+// for GapAfter, and that no stream holds any more. It never cries wolf: while
+// Redis cannot be asked nothing is reported.
 func (w *Writer) findGaps(ctx context.Context, seen ripening, now time.Time) error {
 	rows, err := w.pool.Query(ctx, incompleteSources)
 	if err != nil {
@@ -44,13 +46,13 @@ func (w *Writer) findGaps(ctx context.Context, seen ripening, now time.Time) err
 	}
 	type candidate struct {
 		sourceKey
-		number   int64
-		markedAt time.Time
+		number int64
+		age    float64 // of the mark, in seconds
 	}
 	var all []candidate
 	for rows.Next() {
 		var c candidate
-		if err := rows.Scan(&c.src, &c.shard, &c.number, &c.markedAt); err != nil {
+		if err := rows.Scan(&c.src, &c.shard, &c.number, &c.age); err != nil {
 			return fmt.Errorf("reading sources: %w", err)
 		}
 		all = append(all, c)
@@ -59,15 +61,21 @@ func (w *Writer) findGaps(ctx context.Context, seen ripening, now time.Time) err
 		return fmt.Errorf("reading sources: %w", err)
 	}
 	open := make(map[sourceKey]bool, len(all))
+	waiting := w.waiting()
 	for _, c := range all {
 		open[c.sourceKey] = true
 		m, known := seen[c.sourceKey]
 		if !known {
-			m = mark{c.number, c.markedAt}
+			m = mark{c.number, now.Add(-time.Duration(c.age * float64(time.Second)))}
 			seen[c.sourceKey] = m
 		}
 		if now.Sub(m.since) < w.config.GapAfter {
 			continue
+		}
+		if held, err := waiting(ctx, c.shard, m.since); err != nil {
+			return err
+		} else if held {
+			continue // asked again next time
 		}
 		if err := w.report(ctx, c.sourceKey, m.number); err != nil {
 			return err
@@ -85,6 +93,29 @@ func (w *Writer) findGaps(ctx context.Context, seen ripening, now time.Time) err
 	}
 	w.metrics.gaps.Set(float64(losing))
 	return nil
+}
+
+// waiting says whether a shard's streams still hold an entry from before a time:
+// one that nobody has read, that a slow or dead worker has in hand, or that lies
+// behind large ones. Each shard is asked once; what was gone then stays gone,
+// and it was committed before it went, so report, which reads afterwards, sees it.
+func (w *Writer) waiting() func(ctx context.Context, shard int, before time.Time) (bool, error) {
+	type answer struct {
+		oldest time.Time
+		some   bool
+	}
+	asked := make(map[int]answer)
+	return func(ctx context.Context, shard int, before time.Time) (bool, error) {
+		a, known := asked[shard]
+		if !known {
+			var err error
+			if a.oldest, a.some, err = w.config.Oldest(ctx, shard); err != nil {
+				return false, fmt.Errorf("asking Redis for the oldest entry of shard %d: %w", shard, err)
+			}
+			asked[shard] = a
+		}
+		return a.some && !a.oldest.After(before), nil
+	}
 }
 
 func (w *Writer) report(ctx context.Context, k sourceKey, upTo int64) error {

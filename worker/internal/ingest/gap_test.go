@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -39,6 +41,14 @@ func TestReadableRanges(t *testing.T) {
 
 func TestGaps(t *testing.T) {
 	s := newSuite(t)
+	var oldest time.Time // of what is left in the streams; zero: nothing
+	var down error
+	s.writer.config.Oldest = func(_ context.Context, shard int) (time.Time, bool, error) {
+		if shard != 3 {
+			t.Errorf("shard %d was asked", shard)
+		}
+		return oldest, !oldest.IsZero(), down
+	}
 	arrive := func(seq uint64, void ...uint64) {
 		t.Helper()
 		e := s.hook(textBody("wamid."+time.Now().String(), "1"))
@@ -67,8 +77,18 @@ func TestGaps(t *testing.T) {
 	marked(4)
 	find()
 	lost("{}") // 2 may still come
+	marked4 := now
 	now = now.Add(3 * time.Minute)
-	marked(9) // a young mark must not hide the old one
+	oldest = marked4.Add(-time.Second)
+	find()
+	lost("{}") // 2 may be among what is left in the streams
+	oldest, down = time.Time{}, errors.New("connection refused")
+	if err := s.writer.findGaps(t.Context(), seen, now); err == nil {
+		t.Error("no error while Redis cannot be asked")
+	}
+	lost("{}")
+	oldest, down = marked4.Add(time.Second), nil // only what came after the mark
+	marked(9)                                    // a young mark must not hide the old one
 	find()
 	lost("{[2,3)}")
 	now = now.Add(3 * time.Minute)

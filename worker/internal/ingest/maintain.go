@@ -28,12 +28,23 @@ func (w *Writer) Maintain(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-gaps.C:
-			if err := w.findGaps(ctx, ripe, time.Now()); err != nil && ctx.Err() == nil {
-				w.config.Log.Warn("looking for gaps failed, trying again", zap.Error(err))
-			}
+			w.lookForGaps(ctx, ripe)
 		case <-hourly.C:
 			w.housekeep(ctx)
 		}
+	}
+}
+
+// lookForGaps only warns. It is bounded: a server that went without a word is
+// noticed by the next look, not when TCP gives up.
+func (w *Writer) lookForGaps(ctx context.Context, ripe ripening) {
+	if w.config.Oldest == nil {
+		return
+	}
+	bounded, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if err := w.findGaps(bounded, ripe, time.Now()); err != nil && ctx.Err() == nil {
+		w.config.Log.Warn("looking for gaps failed, trying again", zap.Error(err))
 	}
 }
 

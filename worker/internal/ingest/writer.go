@@ -44,6 +44,12 @@ type Config struct {
 	// looked for. Default 15 s.
 	GapAfter, GapEvery time.Duration
 
+	// Oldest says when the oldest entry still in the streams of a shard was
+	// appended, by this process's clock; ok is false when there is none. A gap is
+	// reported only once every entry from before its mark is gone. See
+	// stream.Oldest. nil: gaps are never reported.
+	Oldest func(ctx context.Context, shard int) (at time.Time, ok bool, err error)
+
 	Log     *zap.Logger           // default: none
 	Metrics prometheus.Registerer // default: none
 }

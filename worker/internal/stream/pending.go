@@ -157,7 +157,7 @@ func (r *reader) look(ctx, ops context.Context) error {
 // measure sets the gauges of this stream. A failure leaves them as they were:
 // the next read will report what is wrong.
 func (r *reader) measure(ops context.Context) {
-	name := r.key[strings.IndexByte(r.key, '{')+1:]
+	name := strings.Replace(r.key[strings.IndexByte(r.key, '{')+1:], "}", "", 1) // s3:events
 	if n, err := r.client.XLen(ops, r.key).Result(); err == nil {
 		r.set.metrics.lag.WithLabelValues(name).Set(float64(n))
 	}

@@ -123,11 +123,35 @@ func (r *reader) store(ops context.Context, entries []Entry) error {
 	}
 	b := &batch{entries: entries, done: make(chan stored, 1)}
 	r.work <- b
-	result := <-b.done
-	if result.err != nil {
-		return result.err
+	renew := time.NewTicker(r.set.config.MinIdle / 3)
+	defer renew.Stop()
+	for {
+		select {
+		case result := <-b.done:
+			if result.err != nil {
+				return result.err
+			}
+			return r.acknowledge(ops, entries, result.dead)
+		case <-renew.C:
+			r.renew(ops, entries)
+		}
 	}
-	return r.acknowledge(ops, entries, result.dead)
+}
+
+// renew tells the other workers that entries in hand are not abandoned. While
+// the database is away a batch is held for longer than MinIdle; handed from
+// worker to worker its delivery counts would rise until it is given up.
+//
+// Fails open: entries that are claimed all the same are stored once.
+func (r *reader) renew(ops context.Context, entries []Entry) {
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i] = e.ID
+	}
+	// JUSTID, because this must not count as a delivery.
+	_ = r.client.XClaimJustID(ops, &redis.XClaimArgs{
+		Stream: r.key, Group: keyspace.Group, Consumer: r.set.config.Consumer, Messages: ids,
+	}).Err()
 }
 
 // createGroup creates the group at 0, never at $: entries that were appended

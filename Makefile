@@ -22,7 +22,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 PACKAGES := ./shared/... ./migrations/... ./caddymodule/... ./worker/... ./harness/...
 HARNESS  := go run ./harness/cmd/harness
 
-.PHONY: help build build-caddy build-worker demo run test lint fmt validate secrets fuzz xcaddy clean
+.PHONY: help build build-caddy build-worker demo run test lint fmt validate secrets bench fuzz xcaddy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ validate: build-caddy ## the shipped Caddyfile: its format, and that it loads
 
 secrets: ## throw-away secrets in ./secrets, to try docker-compose.yml with
 	$(HARNESS) secrets secrets
+
+bench: build ## what the edge and the worker cost on this machine, as a table
+	go run ./harness/cmd/bench $(ARGS)
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz test for FUZZTIME (10s)

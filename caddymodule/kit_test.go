@@ -57,7 +57,7 @@ func forget(client *redis.Client, prefix string) {
 // site is one Caddy in this process, listening on a Unix socket, with a Redis
 // prefix of its own.
 type site struct {
-	t      *testing.T
+	t      testing.TB
 	socket string
 	log    string
 	prefix string
@@ -68,7 +68,7 @@ type site struct {
 	public *rsa.PublicKey
 }
 
-func redisURL(t *testing.T) string {
+func redisURL(t testing.TB) string {
 	t.Helper()
 	url := os.Getenv("REDIS_URL")
 	if url == "" {
@@ -79,7 +79,7 @@ func redisURL(t *testing.T) string {
 
 // newSite prepares a site; load starts it. The environment of the test is that
 // of a plain deployment, with secrets from variables.
-func newSite(t *testing.T) *site {
+func newSite(t testing.TB) *site {
 	t.Helper()
 	options, err := redis.ParseURL(redisURL(t))
 	if err != nil {
@@ -127,7 +127,7 @@ func newSite(t *testing.T) *site {
 
 // checkLog holds for every test: nothing a log must not have is in it, at any
 // level.
-func checkLog(t *testing.T, path string) {
+func checkLog(t testing.TB, path string) {
 	t.Helper()
 	log, err := os.ReadFile(path)
 	if err != nil {
@@ -223,7 +223,7 @@ type sealed struct {
 }
 
 // seal encrypts a request as a phone does.
-func seal(t *testing.T, public *rsa.PublicKey, payload any) sealed {
+func seal(t testing.TB, public *rsa.PublicKey, payload any) sealed {
 	t.Helper()
 	plaintext, ok := payload.([]byte)
 	if !ok {
@@ -261,7 +261,7 @@ func seal(t *testing.T, public *rsa.PublicKey, payload any) sealed {
 }
 
 // open decrypts an answer.
-func (e sealed) open(t *testing.T, a answer) map[string]any {
+func (e sealed) open(t testing.TB, a answer) map[string]any {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(string(a.body))
 	if err != nil {
@@ -368,7 +368,7 @@ func errorsOf(errs ...error) error {
 }
 
 // eventually polls until ok.
-func eventually(t *testing.T, within time.Duration, what string, ok func() bool) {
+func eventually(t testing.TB, within time.Duration, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(within)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -381,7 +381,7 @@ func eventually(t *testing.T, within time.Duration, what string, ok func() bool)
 	}
 }
 
-func bookingJSON(t *testing.T) []byte {
+func bookingJSON(t testing.TB) []byte {
 	t.Helper()
 	raw, err := os.ReadFile("testdata/flows/booking/flow.json")
 	if err != nil {

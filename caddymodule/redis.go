@@ -198,6 +198,8 @@ func (o *redisOptions) client() (redis.UniversalClient, error) {
 	// only clock that counts.
 	u.MaxRetries, u.MaxRedirects, u.DialerRetries = -1, 3, 1
 	u.ContextTimeoutEnabled = true
+	// RESP3 would have the client look for push messages at every reply.
+	u.Protocol = 2
 	// A hand-shake of managed services that a plain Redis refuses.
 	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewUniversalClient(u), nil

@@ -83,7 +83,7 @@ CREATE TABLE flow_steps (
     to_screen     text,
     answers       json,
     params        json,
-    params_hash   text,        -- of a stateless completion: finds its incomplete flag, never its user
+    params_hash   text,        -- of an incomplete stateless completion: finds the answers to flag, never their user
     outcome       text        NOT NULL,
     incomplete    boolean     NOT NULL DEFAULT false,
     milliseconds  bigint      NOT NULL DEFAULT 0,
@@ -150,7 +150,7 @@ CREATE TABLE flow_responses (
 CREATE UNIQUE INDEX flow_responses_wamid ON flow_responses (account, wamid) WHERE wamid IS NOT NULL;
 CREATE UNIQUE INDEX flow_responses_attempt ON flow_responses (account, session_id, attempt) WHERE source = 'endpoint';
 CREATE INDEX flow_responses_token ON flow_responses (account, token_hash) WHERE session_id IS NULL;
-CREATE INDEX flow_responses_params ON flow_responses (account, params_hash) WHERE params_hash IS NOT NULL;
+CREATE INDEX flow_responses_params ON flow_responses (account, params_hash, received_at) WHERE params_hash IS NOT NULL AND NOT incomplete;
 CREATE INDEX flow_responses_received ON flow_responses (account, received_at);
 
 -- What has been stored already. Kept longer than anything can be redelivered.

@@ -24,9 +24,9 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
 )
 
-// stopWithin is how long a stop may take: less than the 30 s after which
-// orchestrators kill, more than the longest attempt.
-const stopWithin = 24 * time.Second
+// stopWithin is how long the parts may take to stop: more than the longest
+// attempt, and with a second each for the name and the server less than 25 s.
+const stopWithin = 22 * time.Second
 
 type serveCommand struct{}
 
@@ -122,9 +122,14 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	})
 	writer := ingest.NewWriter(pool, ingest.Config{
 		Accounts: s.Accounts.Of, Nudge: deliverer.Nudge, Log: log.Named("ingest"), Metrics: w.registry,
+		Oldest: stream.Oldest(w.redis, s.Redis.Keys),
 	})
-	if err := writer.Prepare(ctx); err != nil {
-		return stopped(ctx, err)
+	if err := writer.Prepare(ctx); ctx.Err() != nil {
+		return errStopped
+	} else if err != nil {
+		// Fails open: rows without a partition of their own go to the default
+		// one and are moved when it is created, an hour from now at the latest.
+		log.Warn("the partitions of the days ahead could not be created", zap.Error(err))
 	}
 	readers, err := stream.New(stream.Config{
 		Redis: *s.Redis.Options(), Keys: s.Redis.Keys, Consumer: w.name.Name, Write: writer.Write,

@@ -162,6 +162,28 @@ func TestServeStartsWithoutRedisAndRecovers(t *testing.T) {
 	}
 }
 
+// Another worker is creating the partitions, or somebody's long query is in the
+// way: rows go to the default partition meanwhile.
+func TestServeStartsWhilePartitionsCannotBeCreated(t *testing.T) {
+	_, _, prefix := testkit.Redis(t, 2)
+	env := map[string]string{"DATABASE_URL": testkit.EmptyDatabaseURL(t), "REDIS_URL": testkit.RedisURL(t), "REDIS_PREFIX": prefix, "REDIS_SHARDS": "2"}
+	must(t, env, "migrate", "up")
+	pool := testkit.Pool(t, env["DATABASE_URL"])
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background()) //nolint:errcheck // the lock is what counts
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE attempts_default IN ACCESS SHARE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, env)
+	s.waitReady(t)
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d: %s", code, s.stderr.String())
+	}
+}
+
 func TestServeRefusesWhatItCannotHeal(t *testing.T) {
 	client, keys, prefix := testkit.Redis(t, 16)
 	if err := client.Set(t.Context(), keys.ShardCount(), "8", 0).Err(); err != nil {

@@ -48,8 +48,8 @@ func decide(schedule []time.Duration, d Delivery, r Result, random float64) outc
 // is another claim's now. Running it twice is harmless for the same reason.
 func (q *queue) complete(ctx context.Context, done []outcome) (stored int64, err error) {
 	err = pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
-		if stored, err = storeAttempts(ctx, tx, done); err != nil {
-			return err
+		if stored, err = storeAttempts(ctx, tx, done); err != nil || stored == 0 {
+			return err // none: they were stored before, and have been counted
 		}
 		return updateEndpoints(ctx, tx, done)
 	})
@@ -72,11 +72,11 @@ func storeAttempts(ctx context.Context, tx pgx.Tx, done []outcome) (int64, error
 				finished_at = CASE WHEN u.state = 'due' THEN NULL ELSE now() END
 			FROM result u
 			WHERE d.id = u.id AND d.lease_id = u.lease AND d.state = 'leased'
-			RETURNING d.id, d.account, d.endpoint_id, d.attempt
+			RETURNING d.id, d.account, d.endpoint_id, d.attempt, u.attempt_id
 		)
 		INSERT INTO attempts (id, at, account, delivery_id, endpoint_id, number, tries, status, error, milliseconds, response_body)
-		SELECT u.attempt_id, now(), c.account, c.id, c.endpoint_id, c.attempt, u.tries, u.status, u.error, u.milliseconds, u.response_body
-		FROM changed c JOIN result u ON u.id = c.id`
+		SELECT attempt_id, now(), c.account, c.id, c.endpoint_id, c.attempt, u.tries, u.status, u.error, u.milliseconds, u.response_body
+		FROM changed c JOIN result u USING (attempt_id)`
 	var (
 		n        = len(done)
 		ids      = make([]uuid.UUID, n)
@@ -139,8 +139,8 @@ func judge(done []outcome) map[uuid.UUID]health {
 // nothing, so that one outage is one trip. Endpoints whose counters would stay
 // as they are, the usual case, are not written at all.
 //
-// 410 shuts the endpoint until the worker is started with it again: a pause of
-// 'infinity'. The column enabled is the operator's: answers that arrive while a
+// 410 shuts the endpoint until a worker is started again: a pause of 'infinity',
+// which Ensure ends. The column enabled is the operator's: answers that arrive while a
 // disabled endpoint is away get no delivery at all, those of a shut one wait.
 func updateEndpoints(ctx context.Context, tx pgx.Tx, done []outcome) error {
 	const sql = `

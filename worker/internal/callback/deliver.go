@@ -11,6 +11,8 @@ package callback
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"net/url"
@@ -192,14 +194,33 @@ func (d *Deliverer) attempt(ctx context.Context, delivery Delivery) {
 	}
 	d.mu.Unlock()
 
-	e := delivery.Endpoint
-	result := d.sender.Send(ctx, Request{
-		ID: delivery.ID.String(), URL: e.URL, Secrets: e.Secrets, Body: delivery.Body, Timeout: e.Timeout,
-	})
+	result := d.send(ctx, delivery)
 	o := decide(d.schedule, delivery, result, rand.Float64()) //nolint:gosec // jitter needs no secrecy
 	d.metrics.attempt(result)
 	d.report(o)
 	d.done <- o
+}
+
+// errPanicked is the result of an attempt that panicked.
+var errPanicked = errors.New("the attempt ended in a fault of the worker, whose log says where")
+
+// send turns a panic into a failed attempt, which follows the schedule like any
+// other: one delivery must not end the process, nor be sent for ever. The log
+// has the kind of the panic and where it was, not its value, which may hold
+// anything.
+func (d *Deliverer) send(ctx context.Context, delivery Delivery) (result Result) {
+	started := time.Now()
+	defer func() {
+		if r := recover(); r != nil {
+			d.log.Error("an attempt panicked: please report this", zap.Stringer("delivery", delivery.ID),
+				zap.String("kind", fmt.Sprintf("%T", r)), zap.Stack("stack"))
+			result = Result{Err: errPanicked, Tries: 1, Took: time.Since(started)}
+		}
+	}()
+	e := delivery.Endpoint
+	return d.sender.Send(ctx, Request{
+		ID: delivery.ID.String(), URL: e.URL, Secrets: e.Secrets, Body: delivery.Body, Timeout: e.Timeout,
+	})
 }
 
 // report writes the one line of an attempt: no body, no token, and of the URL

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,6 +44,37 @@ func TestAnAnswerIsDeliveredOnce(t *testing.T) {
 	for _, secret := range []string{"token-geheim", "5511999999999", "whsec_", "score"} {
 		if bytes.Contains(line, []byte(secret)) {
 			t.Errorf("the log line holds %s: %s", secret, line)
+		}
+	}
+}
+
+// The first attempt panics: the process lives, the attempt counts as failed, and
+// what the panic held is in no log and no row.
+func TestAPanicInAnAttemptIsAFailedAttempt(t *testing.T) {
+	t.Parallel()
+	pool, rc := testkit.Database(t), newReceiver(t, nil)
+	endpoint(t, pool, rc.URL)
+	id := dueDeliveries(t, pool, 1)[0]
+	sender := NewSender(SenderConfig{AllowNetworks: loopback, MaxInFlight: 1})
+	var once sync.Once
+	sender.now = func() time.Time { once.Do(func() { panic("geheim") }); return time.Now() }
+	core, logs := observer.New(zap.DebugLevel)
+	_, stop := start(t, pool, func(c *Config) { c.Log, c.Sender = zap.New(core), sender })
+	r := waitFor(t, pool, id, "delivered")
+	stop()
+	if r.Attempts != 2 || len(rc.got()) != 1 {
+		t.Errorf("%d requests, row %+v; want a failed attempt and a delivered one", len(rc.got()), r)
+	}
+	var problem string
+	if err := pool.QueryRow(t.Context(), `SELECT error FROM attempts WHERE number = 1`).Scan(&problem); err != nil || problem != errPanicked.Error() {
+		t.Errorf("problem = %q, %v", problem, err)
+	}
+	if logs.FilterMessageSnippet("panicked").Len() != 1 {
+		t.Error("no log line says so")
+	}
+	for _, line := range logs.All() {
+		if fields, _ := json.Marshal(line.ContextMap()); bytes.Contains(fields, []byte("geheim")) {
+			t.Errorf("a log line holds the panic's value: %s", fields)
 		}
 	}
 }

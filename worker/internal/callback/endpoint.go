@@ -40,10 +40,17 @@ type Environment struct {
 	MaxAttempts int
 }
 
-// Ensure stores the endpoint of the environment. A secret is made once, when
-// there is none, and kept ever after. An endpoint that answered 410, or whose
-// URL changed, starts afresh; another one keeps its pause, so that restarting
-// the worker does not storm a receiver in trouble.
+// Ensure stores the endpoint of the environment; every start of `worker serve`
+// calls it. A secret is made once, when there is none, and kept ever after.
+//
+// An endpoint that answered 410 Gone is shut, for all workers, until any one of
+// them is started again: with the same URL it is tried again from the first
+// delivery that waited, and one more 410 shuts it again; with another URL what
+// waited goes there; without a URL it waits on. Until then
+// endpoint_breaker_state is 3, delivery_oldest_due_seconds grows, and the line
+// of the attempt says so. An endpoint that is paused for any other reason keeps
+// its pause, so that restarting the worker does not storm a receiver in trouble;
+// a changed URL ends that too.
 func Ensure(ctx context.Context, pool *pgxpool.Pool, env Environment) error {
 	secrets := env.Secrets
 	if secrets == nil {

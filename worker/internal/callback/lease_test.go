@@ -104,6 +104,61 @@ func TestACrashedWorkersDeliveryIsSentAgainWithTheSameBody(t *testing.T) {
 	}
 }
 
+// One worker lost a lease, got the delivery again, and both attempts end together.
+func TestTwoResultsOfOneDeliveryInOneBatch(t *testing.T) {
+	t.Parallel()
+	pool := testkit.Database(t)
+	endpoint(t, pool, "http://127.0.0.1:1/")
+	id := dueDeliveries(t, pool, 1)[0]
+	q := &queue{pool: pool, lease: leaseFor}
+	claim := func() Delivery {
+		t.Helper()
+		claimed, err := q.claim(t.Context(), 1)
+		if err != nil || len(claimed) != 1 {
+			t.Fatalf("claimed %v, %v", claimed, err)
+		}
+		return claimed[0]
+	}
+	first := claim()
+	if _, err := pool.Exec(t.Context(), `UPDATE deliveries SET lease_until = now() - interval '1 s'`); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := q.sweep(t.Context(), nil); n != 1 || err != nil {
+		t.Fatalf("swept %d, %v", n, err)
+	}
+	second := claim()
+	both := []outcome{decide(quickSchedule, first, Result{Status: 500}, 0), decide(quickSchedule, second, Result{Status: 503}, 0)}
+	if n, err := q.complete(t.Context(), both); n != 1 || err != nil {
+		t.Errorf("stored %d, %v; want the one that holds the lease", n, err)
+	}
+	if r := read(t, pool, id); r.Attempts != 1 || *r.Status != 503 {
+		t.Errorf("row = %+v", r)
+	}
+}
+
+// The reply to a commit was lost: stored once more, nothing is counted twice.
+func TestCompletingTwiceCountsAFailureOnce(t *testing.T) {
+	t.Parallel()
+	pool := testkit.Database(t)
+	endpoint(t, pool, "http://127.0.0.1:1/")
+	dueDeliveries(t, pool, 1)
+	q := &queue{pool: pool, lease: leaseFor}
+	claimed, err := q.claim(t.Context(), 1)
+	if err != nil || len(claimed) != 1 {
+		t.Fatalf("claimed %v, %v", claimed, err)
+	}
+	failed := []outcome{decide(quickSchedule, claimed[0], Result{Status: 500}, 0)}
+	for _, want := range []int64{1, 0} {
+		if n, err := q.complete(t.Context(), failed); n != want || err != nil {
+			t.Errorf("stored %d, %v; want %d", n, err, want)
+		}
+	}
+	var failures int
+	if err := pool.QueryRow(t.Context(), `SELECT failures FROM callback_endpoints`).Scan(&failures); err != nil || failures != 1 {
+		t.Errorf("%d failures counted (%v), want 1", failures, err)
+	}
+}
+
 func TestALiveWorkersLeaseIsNotSwept(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)

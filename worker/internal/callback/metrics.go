@@ -53,7 +53,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}),
 		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "endpoint_breaker_state",
-			Help: "State of an endpoint: 0 closed, 1 probing, 2 paused, 3 disabled or gone.",
+			Help: "State of an endpoint: 0 closed, 1 probing, 2 paused, 3 disabled, or shut by 410 Gone until a worker is started again.",
 		}, []string{"endpoint"}),
 		expired: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "lease_expired_total",

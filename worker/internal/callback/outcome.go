@@ -28,6 +28,8 @@ func (r Result) class() string {
 		return fmt.Sprintf("http_%dxx", r.Status/100)
 	case r.Status != 0:
 		return "http_other"
+	case errors.Is(r.Err, errPanicked):
+		return "panic"
 	case errors.As(r.Err, &forbidden):
 		return "forbidden_address"
 	case errors.As(r.Err, &certificate):

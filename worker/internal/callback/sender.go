@@ -101,8 +101,11 @@ func NewSender(c SenderConfig) *Sender {
 		MaxIdleConns:           1024,
 		MaxIdleConnsPerHost:    c.MaxInFlight,
 		IdleConnTimeout:        60 * time.Second,
-		ResponseHeaderTimeout:  15 * time.Second,
 		MaxResponseHeaderBytes: 32 << 10,
+		// Deliveries to one receiver share an HTTP/2 connection. Without pings
+		// one that died without a word would swallow them until TCP gives up,
+		// a quarter of an hour later.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second},
 		// A compressed response would get past the limit on its size.
 		DisableCompression: true,
 	}
@@ -131,8 +134,18 @@ func NewSender(c SenderConfig) *Sender {
 }
 
 // hidden keeps CloseIdleConnections from go-retryablehttp, which would close
-// the connections of every receiver whenever one of them fails.
+// the connections of every receiver whenever one of them fails, and a redirect's
+// target from http.Client, which reads it before it asks whether to follow: one
+// that is no URL would come back as an error that quotes it.
 type hidden struct{ http.RoundTripper }
+
+func (h hidden) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := h.RoundTripper.RoundTrip(r)
+	if resp != nil {
+		resp.Header.Del("Location")
+	}
+	return resp, err
+}
 
 // counted reports each connection used.
 type counted struct {
@@ -166,7 +179,7 @@ func (s *Sender) Send(ctx context.Context, q Request) Result {
 func (s *Sender) exchange(ctx context.Context, cancel context.CancelFunc, q Request) Result {
 	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, q.URL, q.Body)
 	if err != nil {
-		return Result{Err: plain(err)}
+		return Result{Err: errBadURL}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", userAgent)
@@ -227,12 +240,32 @@ func (s *Sender) checkRetry(ctx context.Context, _ *http.Response, err error) (b
 	}
 }
 
-// plain cuts the method and URL off an error: a URL may hold a secret, and
-// the error is stored and logged.
+var (
+	errBadURL   = errors.New("the endpoint's URL cannot be used, expected one such as https://example.com/hooks/flows")
+	errNoAnswer = errors.New("the connection broke, or what came over it was no HTTP response")
+)
+
+// plain is what may be stored and logged of an error. The URL may hold a secret,
+// and the errors of a response that cannot be read quote it, which may be our
+// own request come back: only errors known to quote nothing are kept.
 func plain(err error) error {
 	var u *url.Error
 	for errors.As(err, &u) {
 		err = u.Err
 	}
-	return err
+	for _, known := range []error{context.Canceled, context.DeadlineExceeded, http.ErrSchemeMismatch} {
+		if errors.Is(err, known) {
+			return known
+		}
+	}
+	var (
+		forbidden   *ForbiddenAddressError
+		certificate *tls.CertificateVerificationError
+		handshake   tls.RecordHeaderError
+		network     net.Error // *net.OpError, *net.DNSError, timeouts of net/http
+	)
+	if errors.As(err, &forbidden) || errors.As(err, &certificate) || errors.As(err, &handshake) || errors.As(err, &network) {
+		return err
+	}
+	return errNoAnswer
 }

@@ -223,3 +223,43 @@ func TestPrivateAddressesAreRefusedWithoutAConnection(t *testing.T) {
 		}
 	}
 }
+
+// What comes back may be our own request: no error repeats it.
+func TestNoErrorQuotesWhatTheReceiverSent(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer string
+		status int
+	}{
+		"our request, echoed":                    {"POST /hook/geheim HTTP/1.1\r\n\r\n", 0},
+		"a header that is none":                  {"HTTP/1.1 200 OK\r\ngeheim\r\n\r\n", 0},
+		"a redirect to something that no URL is": {"HTTP/1.1 302 Found\r\nLocation: http://[geheim\r\nContent-Length: 0\r\n\r\n", 302},
+	} {
+		t.Run(name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close() //nolint:errcheck // the test is over
+			go func() {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close() //nolint:errcheck // answered
+				_, _ = conn.Read(make([]byte, 4096))
+				_, _ = conn.Write([]byte(c.answer))
+			}()
+			result := post(t, localSender(t), "http://"+listener.Addr().String()+"/hook/geheim", 5*time.Second)
+			if p := result.problem(); result.Status != c.status || p == "" || strings.Contains(p, "geheim") {
+				t.Errorf("status %d, problem %q", result.Status, p)
+			}
+		})
+	}
+}
+
+// CALLBACK_TIMEOUT may be longer than any timeout of the transport would be.
+func TestOnlyTheTimeoutOfTheAttemptBoundsTheWaitForAnAnswer(t *testing.T) {
+	if limit := localSender(t).transport.ResponseHeaderTimeout; limit != 0 && limit < LongestTimeout {
+		t.Errorf("an answer is waited for %s only, CALLBACK_TIMEOUT may be %s", limit, LongestTimeout)
+	}
+}

@@ -62,6 +62,24 @@ func TestPoisonAmongGoodEntries(t *testing.T) {
 	s.expect("40", "SELECT count(*) FROM webhook_events")
 }
 
+// A fault of the worker that one entry brings out costs that entry only.
+func TestEntryThatMakesTheWorkerPanic(t *testing.T) {
+	s := newSuite(t)
+	s.writer.config.Accounts = func(phoneNumberID, _, fallback string) string {
+		if phoneNumberID == "13" {
+			panic("geheim")
+		}
+		return fallback
+	}
+	batch := s.hooks([]string{textBody("wamid.1", "1"), textBody("wamid.2", "1"), in("13", `"messages":[{"id":"w"}]`), textBody("wamid.3", "1")})
+	dead := s.write(batch...)
+	if len(dead) != 1 || dead[0].Entry.ID != batch[2].ID || strings.Contains(dead[0].Reason, "geheim") {
+		t.Errorf("dead = %+v", dead)
+	}
+	s.expect("3", "SELECT count(*) FROM webhook_events")
+	s.expect("1", "SELECT count(*) FROM dead_entries WHERE reason LIKE '%fault of the worker%'")
+}
+
 func TestBytesThatPostgresRefusesAsText(t *testing.T) {
 	s := newSuite(t)
 	hook := s.hook(in("10\\u000065", `"contacts":[{"profile":{"name":"A\u0000da","username":"u\ud800"},"wa_id":"1\u0000"}],"messages":[{"id":"w\u0000","from":"1\u0000","type":"te\u0000xt"}]`))

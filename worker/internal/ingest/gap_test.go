@@ -91,6 +91,7 @@ func TestGaps(t *testing.T) {
 	marked(9)                                    // a young mark must not hide the old one
 	find()
 	lost("{[2,3)}")
+	oldest = time.Time{}
 	now = now.Add(3 * time.Minute)
 	find()
 	lost("{[2,3),[5,8),[9,10)}")
@@ -110,6 +111,9 @@ func TestPrepareAndMaintain(t *testing.T) {
 	s.expect("0", "SELECT count(*) FROM webhook_events_default")
 	s.expect("0", "SELECT count(*) FROM flow_steps_default")
 	s.exec("INSERT INTO event_keys (kind, dedup, at) VALUES ('webhook', 'old', now() - interval '40 days'), ('webhook', 'kept', now() - interval '20 days')")
+	s.exec(`INSERT INTO stream_sources (src, shard, last_seen_at) VALUES ('gone', 1, now() - interval '100 days'),
+		('live', 1, now() - interval '100 days'), ('live', 2, now())`)
 	s.writer.housekeep(t.Context())
+	s.expect("live 1, live 2", "SELECT string_agg(src || ' ' || shard, ', ' ORDER BY shard) FROM stream_sources WHERE src IN ('gone', 'live')")
 	s.expect("kept", "SELECT dedup FROM event_keys WHERE dedup IN ('old', 'kept')")
 }

@@ -131,7 +131,7 @@ func (g *gathered) addStep(e event.Entry, now time.Time) error {
 	}
 	if s.tokenHash != "" {
 		g.tokens[token{s.account, s.tokenHash}] = struct{}{}
-	} else if s.incomplete && s.paramsHash != "" {
+	} else if s.paramsHash != "" {
 		g.params[params{s.account, s.paramsHash}] = struct{}{}
 	}
 	if g.take(s.key) {

@@ -180,3 +180,15 @@ func TestClientErrorIsKept(t *testing.T) {
 	s.expect("client_error invalid-screen-transition m\uFFFD", "SELECT concat_ws(' ', kind, error_key, error_message) FROM flow_steps")
 	s.expect("0", "SELECT count(*) FROM flow_sessions")
 }
+
+// An equal answer of long ago was complete and stays so; a complete step leaves
+// nothing that later answers would have to be held against.
+func TestIncompleteIsFlaggedAsFarBackAsMetaRedelivers(t *testing.T) {
+	s := newSuite(t)
+	s.write(s.hook(completionBody("w-old", "1", `{"a":1}`)))
+	s.exec("UPDATE flow_responses SET received_at = now() - interval '9 days'")
+	s.write(s.stateless(event.Step{Outcome: event.OutcomeComplete, Params: raw(`{"a":1}`)}))
+	s.expect("0", "SELECT count(*) FROM flow_steps WHERE params_hash IS NOT NULL")
+	s.write(s.stateless(event.Step{Outcome: event.OutcomeComplete, Params: raw(`{"a":1}`), Incomplete: true}), s.hook(completionBody("w-new", "2", `{"a":1}`)))
+	s.expect("w-new", "SELECT string_agg(wamid, ' ') FROM flow_responses WHERE incomplete")
+}

@@ -132,9 +132,12 @@ const joinSessions = `
 	UPDATE deliveries d SET run_at = now()
 	FROM joined WHERE d.response_id = joined.id AND d.state = 'due' AND d.body IS NULL AND d.run_at > now()`
 
+// Equal answers of many users have equal hashes, so only hashes that an
+// incomplete step has are looked for among the answers, and only as far back as
+// Meta redelivers: neither grows with what is stored.
 const flagIncomplete = `
-	UPDATE flow_responses r SET incomplete = true
-	FROM unnest($1::text[], $2::text[]) AS p(account, params_hash)
-	WHERE r.account = p.account AND r.params_hash = p.params_hash AND NOT r.incomplete
-		AND EXISTS (SELECT FROM flow_steps s WHERE s.account = p.account AND s.params_hash = p.params_hash AND s.incomplete
-			AND s.kind = 'stateless_step' AND s.at > now() - interval '8 days')`
+	WITH p AS MATERIALIZED (
+		SELECT account, params_hash FROM unnest($1::text[], $2::text[]) AS p(account, params_hash)
+		WHERE EXISTS (SELECT FROM flow_steps s WHERE s.account = p.account AND s.params_hash = p.params_hash AND s.at > now() - interval '8 days'))
+	UPDATE flow_responses r SET incomplete = true FROM p
+	WHERE r.account = p.account AND r.params_hash = p.params_hash AND NOT r.incomplete AND r.received_at > now() - interval '8 days'`

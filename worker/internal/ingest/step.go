@@ -44,7 +44,7 @@ func newStep(e event.Entry, now time.Time) (*step, error) {
 	if e.Kind == event.KindStatelessStep {
 		// A token that could not be a session's key must not find one either.
 		s.tokenHash = ""
-		if body.Outcome == event.OutcomeComplete && s.params != "" {
+		if body.Outcome == event.OutcomeComplete && body.Incomplete && s.params != "" {
 			s.paramsHash = paramsHash([]byte(s.params))
 		}
 	}

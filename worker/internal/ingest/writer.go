@@ -6,6 +6,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -85,23 +86,19 @@ func NewWriter(pool *pgxpool.Pool, c Config) *Writer {
 // stored, which it has recorded in dead_entries. On an error nothing is certain
 // and the same call must be made again; doing so stores nothing twice.
 //
-// When the data of one entry are refused, the batch is split until that entry
-// is alone.
+// When the data of one entry are refused, or make the worker panic, the batch is
+// split until that entry is alone.
 func (w *Writer) Write(ctx context.Context, entries []stream.Entry) ([]stream.Dead, error) {
 	if len(entries) == 0 {
 		return nil, nil
 	}
-	g := w.gather(entries)
-	err := w.transact(ctx, g)
+	dead, err := w.try(ctx, entries)
 	fault := store.FaultOf(err)
-	for tries := 1; tries < maxTries && (fault == store.FaultRace || fault == store.FaultCollision); tries++ {
-		err = w.transact(ctx, g)
-		fault = store.FaultOf(err)
-	}
+	panicked := errors.Is(err, errPanicked)
 	switch {
 	case err == nil:
-		return g.dead, nil
-	case fault == store.FaultServer || fault == store.FaultCollision:
+		return dead, nil
+	case !panicked && (fault == store.FaultServer || fault == store.FaultCollision):
 		if store.Stale(err) {
 			w.pool.Reset()
 		}
@@ -119,8 +116,36 @@ func (w *Writer) Write(ctx context.Context, entries []stream.Entry) ([]stream.De
 		return nil, fmt.Errorf("recording a dead entry: %w", err)
 	}
 	condemned := entries[0]
-	condemned.Problem = fmt.Errorf("%s", store.Describe(err))
+	condemned.Problem = errPanicked
+	if !panicked {
+		condemned.Problem = errors.New(store.Describe(err))
+	}
 	return w.Write(ctx, []stream.Entry{condemned})
+}
+
+// errPanicked is the fate of a batch that ended in a fault of the worker.
+var errPanicked = errors.New("storing it ended in a fault of the worker, whose log says where")
+
+// try stores a batch, again at once while it only lost against others. A panic
+// is an error of the batch: the entry that makes it must not end the process,
+// nor the next one that reads it. The log has its kind and place, not its value,
+// which may hold anything.
+func (w *Writer) try(ctx context.Context, entries []stream.Entry) (dead []stream.Dead, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.config.Log.Error("storing a batch panicked: please report this",
+				zap.Int("entries", len(entries)), zap.String("kind", fmt.Sprintf("%T", r)), zap.Stack("stack"))
+			dead, err = nil, errPanicked
+		}
+	}()
+	g := w.gather(entries)
+	for range maxTries {
+		err = w.transact(ctx, g)
+		if fault := store.FaultOf(err); err == nil || fault != store.FaultRace && fault != store.FaultCollision {
+			break
+		}
+	}
+	return g.dead, err
 }
 
 // transact stores a batch, and after the commit joins what another transaction

@@ -148,6 +148,53 @@ func TestRedisFollowsTheFlowsOfPostgres(t *testing.T) {
 		map[string]string{"default/a": keyspace.Tombstone, "default/b": two.Hash(), "default/unknown": one.Hash()})
 }
 
+// Sessions may be open on a version that was published and replaced since the
+// start, and Redis came back with an older state of its data.
+func TestAReplacedDefinitionIsKeptThere(t *testing.T) {
+	t.Parallel()
+	pool := testkit.Database(t)
+	client, keys, _ := testkit.Redis(t, 4)
+	p := New(pool, client, keys, zap.NewNop())
+	one, two := definition(t, "One"), definition(t, "Two")
+	for _, def := range []*flow.Definition{one, two} {
+		load(t, pool, map[string]*flow.Definition{"a": def})
+		if err := p.Publish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := client.Del(t.Context(), keys.Definition(one.Hash())).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := client.Exists(t.Context(), keys.Definition(one.Hash())).Val(); n != 1 {
+		t.Error("the replaced definition is gone from Redis")
+	}
+}
+
+// An installation without a flow must not walk through its sessions every 2 s.
+func TestOpenSessionsAreLookedUpOnceNotEveryRound(t *testing.T) {
+	t.Parallel()
+	pool := testkit.Database(t)
+	client, keys, _ := testkit.Redis(t, 4)
+	p := New(pool, client, keys, zap.NewNop())
+	publish := func() error { return p.Publish(t.Context()) }
+	if err := publish(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), "ALTER TABLE flow_sessions RENAME TO away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(); err != nil {
+		t.Errorf("the second round read them again: %v", err)
+	}
+	load(t, pool, map[string]*flow.Definition{"a": definition(t, "One")})
+	if err := publish(); err == nil {
+		t.Error("an empty index did not make it read them")
+	}
+}
+
 func TestADefinitionThatCannotBeReadHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)

@@ -21,9 +21,9 @@ const (
 	// compareEvery is how often the flows of Postgres are held against Redis.
 	compareEvery = 2 * time.Second
 
-	// sessionsEvery is how often the definitions of open sessions are looked
-	// up, which costs more. A session ends on the definition it began with.
-	sessionsEvery = time.Minute
+	// publishWithin bounds one round: a server that went without a word is
+	// noticed by the next one, not when TCP gives up.
+	publishWithin = 20 * time.Second
 
 	// sessionLife is how long after its last step a session may go on: the
 	// longest session_ttl anyone is expected to set.
@@ -50,9 +50,12 @@ type Publisher struct {
 	log   *zap.Logger
 	nudge chan struct{}
 
-	sessions   map[string]bool // definitions of open sessions
-	sessionsAt time.Time
-	broken     map[string]bool // stored definitions that cannot be read, said once
+	// sessions are the definitions that open sessions may be on: a session ends
+	// on the one it began with. They are read at the start and when Redis lost
+	// its data, for that takes a walk through every session; what is published
+	// from then on is added. nil: to be read.
+	sessions map[string]bool
+	broken   map[string]bool // stored definitions that cannot be read, said once
 }
 
 // New returns a publisher that has not begun.
@@ -76,7 +79,9 @@ func (p *Publisher) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	failing := false
 	for {
-		err := p.Publish(ctx)
+		round, cancel := context.WithTimeout(ctx, publishWithin)
+		err := p.Publish(round)
+		cancel()
 		var mismatch *ShardMismatchError
 		switch {
 		case errors.As(err, &mismatch):
@@ -92,7 +97,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-p.nudge:
-			p.sessionsAt = time.Time{}
+			p.sessions = nil
 		case <-ticker.C:
 		}
 	}
@@ -116,7 +121,7 @@ func (p *Publisher) Publish(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the flows: %w", err)
 	}
-	if len(index) == 0 || time.Since(p.sessionsAt) > sessionsEvery {
+	if p.sessions == nil || len(index) == 0 && len(wanted) > 0 {
 		if err := p.readSessions(ctx); err != nil {
 			return fmt.Errorf("reading the definitions of open sessions: %w", err)
 		}
@@ -195,24 +200,21 @@ func (p *Publisher) readSessions(ctx context.Context) error {
 	if _, err := pgx.ForEachRow(rows, []any{&hash}, func() error { sessions[hash] = true; return nil }); err != nil {
 		return err
 	}
-	p.sessions, p.sessionsAt = sessions, time.Now()
+	p.sessions = sessions
 	return nil
 }
 
 // putDefinitions writes the definitions that Redis lacks and returns those it
 // has.
 func (p *Publisher) putDefinitions(ctx context.Context, wanted map[string]string) (map[string]bool, error) {
-	needed := make(map[string]*redis.IntCmd)
-	for hash := range p.sessions {
-		needed[hash] = nil
-	}
 	for _, hash := range wanted {
 		if hash != keyspace.Tombstone {
-			needed[hash] = nil
+			p.sessions[hash] = true
 		}
 	}
+	needed := make(map[string]*redis.IntCmd, len(p.sessions))
 	pipe := p.redis.Pipeline()
-	for hash := range needed {
+	for hash := range p.sessions {
 		needed[hash] = pipe.Exists(ctx, p.keys.Definition(hash))
 	}
 	if len(needed) > 0 {

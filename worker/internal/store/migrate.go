@@ -96,7 +96,7 @@ func withProvider(ctx context.Context, pool *pgxpool.Pool, do func(*goose.Provid
 	if err := refuseSeed(ctx, pool); err != nil {
 		return err
 	}
-	// Half a second instead of goose's five: of two workers that start together
+	// One second instead of goose's five: of two workers that start together
 	// the second should not be late.
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 120), lock.WithUnlockTimeout(1, 30))
 	if err != nil {

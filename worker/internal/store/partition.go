@@ -19,8 +19,10 @@ const (
 	// keysKept is longer than Meta (7 days) or a stream redelivers anything.
 	keysKept = "31 days"
 
-	// sourcesKept is how long a source that nothing more came of is remembered.
-	sourcesKept = "31 days"
+	// sourcesKept is how long a source is remembered after the last entry it
+	// wrote to any shard. A shard of a live source is never forgotten, however
+	// quiet: its next mark would make everything before it look lost.
+	sourcesKept = "90 days"
 
 	partitionLock = 0x77616602
 	purgeLock     = 0x77616603
@@ -99,8 +101,7 @@ func DefaultUsed(ctx context.Context, pool *pgxpool.Pool, table string) (used bo
 	return used, nil
 }
 
-// PurgeKeys forgets dedup keys, and sources without gaps, that nothing can refer
-// to any more. When another worker is at it, it does nothing.
+// PurgeKeys forgets dedup keys and sources that nothing can refer to any more. When another worker is at it, it does nothing.
 func PurgeKeys(ctx context.Context, pool *pgxpool.Pool) error {
 	return exclusively(ctx, pool, purgeLock, func(conn *pgxpool.Conn) error {
 		for {
@@ -115,7 +116,9 @@ func PurgeKeys(ctx context.Context, pool *pgxpool.Pool) error {
 				break
 			}
 		}
-		_, err := conn.Exec(ctx, "DELETE FROM stream_sources WHERE last_seen_at < now() - interval '"+sourcesKept+"'")
+		_, err := conn.Exec(ctx, `
+			DELETE FROM stream_sources WHERE src IN (
+				SELECT src FROM stream_sources GROUP BY src HAVING max(last_seen_at) < now() - interval '`+sourcesKept+`')`)
 		if err != nil {
 			return fmt.Errorf("purging sources: %w", err)
 		}

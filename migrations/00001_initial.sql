@@ -145,10 +145,12 @@ CREATE TABLE flow_responses (
     incomplete       boolean     NOT NULL DEFAULT false,
     webhook_event_id uuid,
     answered_at      timestamptz NOT NULL, -- Meta's timestamp, else the edge's
-    received_at      timestamptz NOT NULL DEFAULT now()
+    received_at      timestamptz NOT NULL DEFAULT now(),
+    -- Attempts are counted from 1 again when the edge has forgotten the session.
+    attempt_started_at timestamptz -- null for an nfm_reply
 );
 CREATE UNIQUE INDEX flow_responses_wamid ON flow_responses (account, wamid) WHERE wamid IS NOT NULL;
-CREATE UNIQUE INDEX flow_responses_attempt ON flow_responses (account, session_id, attempt) WHERE source = 'endpoint';
+CREATE UNIQUE INDEX flow_responses_attempt ON flow_responses (account, session_id, attempt, attempt_started_at) WHERE source = 'endpoint';
 CREATE INDEX flow_responses_token ON flow_responses (account, token_hash) WHERE session_id IS NULL;
 CREATE INDEX flow_responses_params ON flow_responses (account, params_hash, received_at) WHERE params_hash IS NOT NULL AND NOT incomplete;
 CREATE INDEX flow_responses_received ON flow_responses (account, received_at);

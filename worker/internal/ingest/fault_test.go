@@ -90,7 +90,7 @@ func TestBytesThatPostgresRefusesAsText(t *testing.T) {
 	}
 	s.expect("w\uFFFD te\uFFFDxt", "SELECT wamid || ' ' || type FROM webhook_messages")
 	s.expect("A\uFFFDda u\uFFFD 1\uFFFD", "SELECT name || ' ' || username || ' ' || phone_number FROM contacts")
-	s.expect("2", "SELECT count(*) FROM event_keys WHERE dedup = 'id\uFFFD'")
+	s.expect("2", "SELECT count(*) FROM event_keys WHERE dedup ~ '^id\uFFFD(@[0-9]+)?$'")
 }
 
 // A batch that lost against others is tried again; nothing is given up.

@@ -44,6 +44,7 @@ type answer struct {
 	account, source, wamid, context string
 	tokenHash, token, flow          string
 	attempt                         int
+	attemptStarted                  time.Time // zero for one that a message brought
 	person                          *identity // nil for one that the endpoint closed
 	userID, phoneNumber, numberID   string
 	data                            string // JSON, or empty

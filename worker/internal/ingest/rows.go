@@ -157,9 +157,7 @@ func (r rows) queueSteps(b *pgx.Batch) {
 		column(r.sessions, func(s *session) bool { return s.incomplete }),
 		column(r.sessions, func(s *session) time.Time { return s.startedAt }),
 		column(r.sessions, func(s *session) time.Time { return s.lastActivityAt }),
-		column(r.sessions, func(s *session) pgtype.Timestamptz {
-			return pgtype.Timestamptz{Time: s.completedAt, Valid: !s.completedAt.IsZero()}
-		}))
+		column(r.sessions, func(s *session) pgtype.Timestamptz { return timestamp(s.completedAt) }))
 }
 
 // endpoint is a callback endpoint that receives answers.
@@ -201,7 +199,8 @@ func (r rows) queueAnswers(b *pgx.Batch, endpoints []endpoint) {
 		column(r.answers, func(a *answer) pgtype.UUID { return id(a.event) }),
 		column(r.answers, func(a *answer) time.Time { return a.at }),
 		column(r.answers, func(a *answer) int32 { return int32(a.attempt) }),
-		deliveries, targets, responses)
+		deliveries, targets, responses,
+		column(r.answers, func(a *answer) pgtype.Timestamptz { return timestamp(a.attemptStarted) }))
 }
 
 // queueSources and queueDead are of every entry, stored before or not.

@@ -91,7 +91,10 @@ func TestSessionVersions(t *testing.T) {
 				var batch []stream.Entry
 				for _, i := range order {
 					step := steps[i]
-					step.Token = token
+					step.Token, step.StartedAt = token, at
+					if step.Attempt > 1 {
+						step.StartedAt = at.Add(time.Duration(step.Version)*time.Second - time.Millisecond)
+					}
 					e := s.step(step)
 					e.Event.Time = at.Add(time.Duration(step.Version) * time.Second)
 					batch = append(batch, e)
@@ -191,4 +194,36 @@ func TestIncompleteIsFlaggedAsFarBackAsMetaRedelivers(t *testing.T) {
 	s.expect("0", "SELECT count(*) FROM flow_steps WHERE params_hash IS NOT NULL")
 	s.write(s.stateless(event.Step{Outcome: event.OutcomeComplete, Params: raw(`{"a":1}`), Incomplete: true}), s.hook(completionBody("w-new", "2", `{"a":1}`)))
 	s.expect("w-new", "SELECT string_agg(wamid, ' ') FROM flow_responses WHERE incomplete")
+}
+
+// The edge's session expired, or Redis lost it: versions and attempts start
+// over, and what the user sends then is not what was stored already.
+func TestSameTokenAfterItsSessionWasForgotten(t *testing.T) {
+	s := newSuite(t)
+	s.endpoint("*", true)
+	life := func(started time.Time, answer string) []stream.Entry {
+		shown := s.step(event.Step{Token: "T", Version: 1, Attempt: 1, Outcome: event.OutcomeNext, To: "A", StartedAt: started})
+		closed := s.step(event.Step{Token: "T", Version: 2, Attempt: 1, Outcome: event.OutcomeClose, StartedAt: started,
+			Collected: map[string]json.RawMessage{"x": raw(answer)}})
+		shown.Event.Time, closed.Event.Time = started.Add(time.Second), started.Add(2*time.Second)
+		// BACK, and closed once more: the same attempt.
+		again := s.step(event.Step{Token: "T", Version: 3, Attempt: 1, Outcome: event.OutcomeClose, StartedAt: started,
+			Collected: map[string]json.RawMessage{"x": raw(`"again"`)}})
+		again.Event.Time = started.Add(3 * time.Second)
+		return []stream.Entry{shown, closed, again}
+	}
+	first, second := life(s.began.Add(-80*time.Hour), "1"), life(s.began, "2")
+	for range 2 { // each entry is delivered twice
+		s.write(first...)
+	}
+	s.write(second[0])
+	s.expect("1 active A", "SELECT concat_ws(' ', version, status, current_screen) FROM flow_sessions")
+	for range 2 {
+		s.write(second...)
+	}
+	s.write(first...) // once more, late
+	s.expect(`{"x":1} {"x":2}`, "SELECT string_agg(response_data::text, ' ' ORDER BY answered_at) FROM flow_responses")
+	s.expect("2", "SELECT count(*) FROM deliveries")
+	s.expect("6", "SELECT count(*) FROM flow_steps")
+	s.expect("3 completed t", "SELECT concat_ws(' ', version, status, started_at = $1) FROM flow_sessions", s.began)
 }

@@ -31,6 +31,11 @@ const insertSteps = `
 		AS s(id, at, account, kind, flow, definition, token_hash, version, attempt, action, from_screen, to_screen,
 		answers, params, params_hash, outcome, incomplete, milliseconds, error_key, error_message)`
 
+// A step is newer by its version, or because its attempt started after everything
+// known of the session: the edge lost or forgot the session, and versions and
+// attempts start over.
+const newer = `(excluded.version > s.version OR excluded.started_at > s.last_activity_at)`
+
 // A session row follows the step of the highest version. A completion that
 // arrives after later steps still brings its answers if no newer completion did,
 // and completes the session if no newer attempt has begun.
@@ -48,21 +53,22 @@ const upsertSessions = `
 	ON CONFLICT (account, flow, token_hash) DO UPDATE SET
 		flow_id = coalesce(s.flow_id, excluded.flow_id),
 		user_id = coalesce(excluded.user_id, s.user_id),
-		definition = CASE WHEN excluded.version > s.version THEN coalesce(excluded.definition, s.definition) ELSE s.definition END,
-		version = greatest(s.version, excluded.version),
-		attempt = CASE WHEN excluded.version > s.version THEN excluded.attempt ELSE s.attempt END,
+		definition = CASE WHEN ` + newer + ` THEN coalesce(excluded.definition, s.definition) ELSE s.definition END,
+		version = CASE WHEN ` + newer + ` THEN excluded.version ELSE s.version END,
+		attempt = CASE WHEN ` + newer + ` THEN excluded.attempt ELSE s.attempt END,
 		status = CASE
+			WHEN excluded.started_at > s.last_activity_at THEN excluded.status
 			WHEN excluded.status = 'completed' AND (excluded.version > s.version OR excluded.attempt = s.attempt) THEN 'completed'
 			WHEN excluded.version > s.version AND excluded.attempt <> s.attempt THEN 'active'
 			ELSE s.status END,
-		current_screen = CASE WHEN excluded.version > s.version THEN coalesce(excluded.current_screen, s.current_screen) ELSE s.current_screen END,
-		incomplete = CASE WHEN excluded.version > s.version THEN excluded.incomplete ELSE s.incomplete END,
-		started_at = CASE WHEN excluded.version > s.version THEN excluded.started_at ELSE s.started_at END,
+		current_screen = CASE WHEN ` + newer + ` THEN coalesce(excluded.current_screen, s.current_screen) ELSE s.current_screen END,
+		incomplete = CASE WHEN ` + newer + ` THEN excluded.incomplete ELSE s.incomplete END,
+		started_at = CASE WHEN ` + newer + ` THEN excluded.started_at ELSE s.started_at END,
 		last_activity_at = greatest(s.last_activity_at, excluded.last_activity_at),
 		answers = CASE WHEN excluded.completed_at > s.completed_at OR s.completed_at IS NULL AND excluded.completed_at IS NOT NULL
 			THEN excluded.answers ELSE s.answers END,
 		completed_at = greatest(s.completed_at, excluded.completed_at)
-	WHERE excluded.version > s.version
+	WHERE ` + newer + `
 		OR excluded.completed_at > s.completed_at
 		OR s.completed_at IS NULL AND excluded.completed_at IS NOT NULL`
 
@@ -75,14 +81,16 @@ const upsertSessions = `
 const insertResponses = `
 	WITH new AS (
 		INSERT INTO flow_responses (id, account, source, wamid, context_id, session_id, attempt, flow_id, flow, token_hash, flow_token,
-			contact_id, phone_number, user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at)
+			contact_id, phone_number, user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at,
+			attempt_started_at)
 		SELECT a.id, a.account, a.source, a.wamid, a.context_id, s.id, coalesce(nullif(a.attempt, 0), s.attempt), coalesce(s.flow_id, f.id),
 			coalesce(s.flow, a.flow), a.token_hash, a.flow_token, a.contact_id, a.phone_number, a.user_id, a.phone_number_id,
-			a.response_data::json, a.response_raw, a.params_hash, a.incomplete OR coalesce(s.incomplete, false), a.webhook_event_id, a.answered_at
+			a.response_data::json, a.response_raw, a.params_hash, a.incomplete OR coalesce(s.incomplete, false), a.webhook_event_id, a.answered_at,
+			a.attempt_started_at
 		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[], $10::text[],
-			$11::text[], $12::text[], $13::text[], $14::bytea[], $15::text[], $16::bool[], $17::uuid[], $18::timestamptz[], $19::int[])
+			$11::text[], $12::text[], $13::text[], $14::bytea[], $15::text[], $16::bool[], $17::uuid[], $18::timestamptz[], $19::int[], $23::timestamptz[])
 			WITH ORDINALITY AS a(id, account, source, wamid, context_id, flow, token_hash, flow_token, contact_id, phone_number,
-			user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at, attempt, ord)
+			user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at, attempt, attempt_started_at, ord)
 		LEFT JOIN LATERAL (
 			SELECT s.id, s.attempt, s.flow_id, s.flow, s.incomplete FROM flow_sessions s
 			WHERE s.account = a.account AND s.token_hash = a.token_hash AND (a.flow IS NULL OR s.flow = a.flow)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,7 +34,7 @@ func newStep(e event.Entry, now time.Time) (*step, error) {
 		return nil, err
 	}
 	s := &step{
-		key: key{clean(e.Account), string(e.Kind), clean(e.ID)},
+		key: key{clean(e.Account), string(e.Kind), stepKey(e, body)},
 		id:  newID(), at: partitionTime(e.Time, now), edge: e.Time, account: clean(e.Account), kind: e.Kind,
 		tokenHash: tokenHash(body.Token), incomplete: body.Incomplete,
 		answers: object(body.Answers), params: clean(string(body.Params)), Step: body,
@@ -49,6 +50,17 @@ func newStep(e event.Entry, now time.Time) (*step, error) {
 		}
 	}
 	return s, nil
+}
+
+// stepKey tells a step that came twice from one of a session that began anew
+// under the same token: versions and attempts start over once the edge has lost
+// or forgotten a session, and only the time its attempt started is another.
+func stepKey(e event.Entry, body *event.Step) string {
+	id := clean(e.ID)
+	if e.Kind == event.KindStep && !body.StartedAt.IsZero() {
+		id += "@" + strconv.FormatInt(body.StartedAt.UnixMilli(), 10)
+	}
+	return id
 }
 
 // object is the JSON of answers; nothing for none.
@@ -68,6 +80,14 @@ func (s *step) completes() bool {
 	return s.Outcome == event.OutcomeComplete || s.Outcome == event.OutcomeClose
 }
 
+// started is when the attempt began, in a form that Postgres stores.
+func (s *step) started() time.Time {
+	if y := s.StartedAt.Year(); y < 2000 || y > 9999 {
+		return s.edge
+	}
+	return s.StartedAt
+}
+
 // closing is the answer of an attempt that ended without params: no message
 // will ever bring it.
 func (s *step) closing() *answer {
@@ -82,6 +102,7 @@ func (s *step) closing() *answer {
 		a.data = "{}"
 	}
 	a.token, a.tokenHash = clean(s.Token), s.tokenHash
+	a.attemptStarted = s.started()
 	return a
 }
 
@@ -136,9 +157,7 @@ func (row *session) apply(s *step) {
 	row.screen = cmp.Or(clean(s.To), row.screen)
 	row.incomplete = s.incomplete
 	row.lastActivityAt = s.edge
-	if row.startedAt = s.StartedAt; s.StartedAt.Year() < 2000 || s.StartedAt.Year() > 9999 {
-		row.startedAt = s.edge
-	}
+	row.startedAt = s.started()
 	if s.completes() {
 		row.completedAt = s.edge
 		if row.answers = s.params; s.Outcome == event.OutcomeClose {

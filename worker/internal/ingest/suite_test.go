@@ -28,6 +28,7 @@ type suite struct {
 	pool   *pgxpool.Pool
 	writer *Writer
 	nudges atomic.Int32
+	began  time.Time // of every attempt that says nothing else
 	lastID int
 	seq    uint64
 }
@@ -35,7 +36,7 @@ type suite struct {
 func newSuite(t *testing.T) *suite {
 	t.Helper()
 	t.Parallel()
-	s := &suite{T: t, pool: testkit.Database(t)}
+	s := &suite{T: t, pool: testkit.Database(t), began: time.Now().UTC().Truncate(time.Millisecond)}
 	s.writer = NewWriter(s.pool, Config{Nudge: func() { s.nudges.Add(1) }})
 	return s
 }
@@ -110,6 +111,9 @@ func (s *suite) step(b event.Step) stream.Entry {
 	}
 	if b.Action == "" {
 		b.Action = "data_exchange"
+	}
+	if b.StartedAt.IsZero() {
+		b.StartedAt = s.began
 	}
 	sum := keyspace.SessionID("default", b.Flow, b.Token)
 	return s.entry(event.KindStep, fmt.Sprintf("%s:%d", hex.EncodeToString(sum[:]), b.Version), b.Encode())

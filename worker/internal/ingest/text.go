@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -30,6 +31,11 @@ func cut(s string, limit int) string {
 
 // text is a nullable column: empty is null.
 func text(s string) pgtype.Text { return pgtype.Text{String: s, Valid: s != ""} }
+
+// timestamp is a nullable column: zero is null.
+func timestamp(t time.Time) pgtype.Timestamptz {
+	return pgtype.Timestamptz{Time: t, Valid: !t.IsZero()}
+}
 
 func id(u uuid.UUID) pgtype.UUID { return pgtype.UUID{Bytes: u, Valid: u != uuid.Nil} }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -164,11 +165,16 @@ func (g *Group) setFailing(name string, err error) {
 }
 
 // run turns a panic of a part into its death, so that one part cannot take
-// the others with it.
+// the others with it. The error says where it was; its value, which may hold
+// anything, only if it is Go's own.
 func run(ctx context.Context, p Part) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			what := fmt.Sprintf("%T", r)
+			if fault, ok := r.(runtime.Error); ok {
+				what = fault.Error()
+			}
+			err = fmt.Errorf("panic: %s\n%s", what, debug.Stack())
 		}
 	}()
 	return p.Run(ctx)

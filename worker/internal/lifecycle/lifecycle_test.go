@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +54,19 @@ func TestAPartThatDiesIsStartedAgain(t *testing.T) {
 				t.Errorf("failing = %v, want none", f)
 			}
 		})
+	}
+}
+
+func TestAPanicIsNamedWithoutItsValue(t *testing.T) {
+	for want, die := range map[string]func() error{
+		"panic: string":                      func() error { panic("geheim") },
+		"panic: runtime error: nil pointer":  func() error { var p *Part; return errors.New(p.Name) },
+		"lifecycle.TestAPanicIsNamedWithout": func() error { panic("geheim") },
+	} {
+		err := run(t.Context(), Part{Run: func(context.Context) error { return die() }})
+		if err == nil || strings.Contains(err.Error(), "geheim") || !strings.Contains(strings.Replace(err.Error(), "invalid memory address or ", "", 1), want) {
+			t.Errorf("err = %v, want %s in it", err, want)
+		}
 	}
 }
 

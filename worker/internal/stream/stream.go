@@ -52,7 +52,8 @@ type Config struct {
 	GroupCreated func()
 
 	// MinIdle is how long an entry must have been pending with another consumer
-	// before it is claimed; default 60 s, three times the longest batch.
+	// before it is claimed; default 60 s. A live reader says three times in that
+	// time that what it has in hand is its own.
 	// ClaimEvery is how often that is looked for; default 15 s.
 	MinIdle, ClaimEvery time.Duration
 

@@ -16,15 +16,17 @@ import (
 var errContactRace = errors.New("contacts changed while they were written")
 
 const selectContacts = `
-	SELECT c.id, c.account, coalesce(c.user_id, ''), coalesce(c.phone_number, ''), coalesce(c.username, ''), coalesce(c.name, ''), c.last_seen_at
-	FROM unnest($1::text[], $2::text[]) AS k(account, user_id)
-	JOIN contacts c ON c.account = k.account AND c.user_id = k.user_id
-	WHERE c.merged_into IS NULL AND c.user_id IS NOT NULL
+	SELECT c.* FROM unnest($1::text[], $2::text[]) AS k(account, user_id)
+	CROSS JOIN LATERAL (
+		SELECT c.id, c.account, coalesce(c.user_id, ''), coalesce(c.phone_number, ''), coalesce(c.username, ''), coalesce(c.name, ''), c.last_seen_at
+		FROM contacts c
+		WHERE c.account = k.account AND c.user_id = k.user_id AND c.merged_into IS NULL LIMIT 1) c
 	UNION ALL
-	SELECT c.id, c.account, coalesce(c.user_id, ''), coalesce(c.phone_number, ''), coalesce(c.username, ''), coalesce(c.name, ''), c.last_seen_at
-	FROM unnest($3::text[], $4::text[]) AS k(account, phone_number)
-	JOIN contacts c ON c.account = k.account AND c.phone_number = k.phone_number
-	WHERE c.merged_into IS NULL AND c.phone_number IS NOT NULL`
+	SELECT c.* FROM unnest($3::text[], $4::text[]) AS k(account, phone_number)
+	CROSS JOIN LATERAL (
+		SELECT c.id, c.account, coalesce(c.user_id, ''), coalesce(c.phone_number, ''), coalesce(c.username, ''), coalesce(c.name, ''), c.last_seen_at
+		FROM contacts c
+		WHERE c.account = k.account AND c.phone_number = k.phone_number AND c.merged_into IS NULL LIMIT 1) c`
 
 const insertContacts = `
 	INSERT INTO contacts (id, account, user_id, phone_number, username, name, merged_into, first_seen_at, last_seen_at)
@@ -40,7 +42,7 @@ const touchContacts = `
 		last_seen_at = greatest(c.last_seen_at, t.seen)
 	FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS t(id, username, name, seen)
 	JOIN locked USING (id)
-	WHERE c.id = t.id`
+	WHERE c.id = t.id AND c.id = ANY ($1::uuid[])`
 
 // First whoever loses a number or a life of its own, then whoever gains: the
 // unique indexes are checked row by row.

@@ -3,6 +3,10 @@ package ingest
 // Every statement takes arrays, one for each column, and has the same text
 // whatever the number of rows: prepared once, sent in one round trip. Rows are
 // ordered by their keys, the order in which every transaction locks them.
+//
+// What looks rows up by key does so in a LATERAL subquery with LIMIT or OFFSET,
+// which the planner must run once for each key, by its index. A plain join it
+// may turn into one over the whole table, and does while it knows little of it.
 
 const insertKeys = `
 	INSERT INTO event_keys (account, kind, dedup)
@@ -126,16 +130,21 @@ const insertDead = `
 // The two halves of a conversation that two transactions stored at the same time
 // did not see each other; whichever committed last finds the other here.
 const joinSessions = `
-	WITH t AS (SELECT account, token_hash FROM unnest($1::text[], $2::text[]) AS t(account, token_hash)),
-	s AS MATERIALIZED (
-		SELECT DISTINCT ON (s.account, s.token_hash) s.account, s.token_hash, s.id, s.attempt, s.flow_id, s.flow, s.incomplete
-		FROM t JOIN flow_sessions s USING (account, token_hash)
-		ORDER BY s.account, s.token_hash, (s.status = 'completed') DESC, s.last_activity_at DESC),
+	WITH s AS MATERIALIZED (
+		SELECT t.account, t.token_hash, s.* FROM unnest($1::text[], $2::text[]) AS t(account, token_hash)
+		CROSS JOIN LATERAL (
+			SELECT s.id, s.attempt, s.flow_id, s.flow, s.incomplete FROM flow_sessions s
+			WHERE s.account = t.account AND s.token_hash = t.token_hash
+			ORDER BY (s.status = 'completed') DESC, s.last_activity_at DESC LIMIT 1) s),
+	waiting AS MATERIALIZED (
+		SELECT r.id AS response_id, s.* FROM s CROSS JOIN LATERAL (
+			SELECT r.id FROM flow_responses r
+			WHERE r.account = s.account AND r.token_hash = s.token_hash AND r.session_id IS NULL AND r.source = 'nfm_reply' OFFSET 0) r),
 	joined AS (
-		UPDATE flow_responses r SET session_id = s.id, attempt = coalesce(r.attempt, s.attempt), flow_id = coalesce(s.flow_id, r.flow_id),
-			flow = s.flow, incomplete = r.incomplete OR s.incomplete
-		FROM s
-		WHERE r.account = s.account AND r.token_hash = s.token_hash AND r.session_id IS NULL AND r.source = 'nfm_reply'
+		UPDATE flow_responses r SET session_id = w.id, attempt = coalesce(r.attempt, w.attempt), flow_id = coalesce(w.flow_id, r.flow_id),
+			flow = w.flow, incomplete = r.incomplete OR w.incomplete
+		FROM waiting w
+		WHERE r.id = w.response_id AND r.session_id IS NULL
 		RETURNING r.id)
 	UPDATE deliveries d SET run_at = now()
 	FROM joined WHERE d.response_id = joined.id AND d.state = 'due' AND d.body IS NULL AND d.run_at > now()`

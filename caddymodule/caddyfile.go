@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -127,15 +128,15 @@ func number(d *caddyfile.Dispenser, to *int, atLeast int) error {
 	return nil
 }
 
-func duration(d *caddyfile.Dispenser, to *caddy.Duration) error {
+func duration(d *caddyfile.Dispenser, to *caddy.Duration, atLeast time.Duration) error {
 	option := d.Val()
 	var text string
 	if err := one(d, &text); err != nil {
 		return err
 	}
 	value, err := caddy.ParseDuration(text)
-	if err != nil || value < 0 {
-		return d.Errf("%s is %q, expected a duration such as 2500ms, 15s or 72h", option, text)
+	if err != nil || value < atLeast {
+		return d.Errf("%s is %q, expected a duration of at least %s, such as 2500ms, 15s or 72h", option, text, atLeast)
 	}
 	*to = caddy.Duration(value)
 	return nil

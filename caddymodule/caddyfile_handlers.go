@@ -31,10 +31,10 @@ func (h *FlowHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"flow":             func() error { return h.unmarshalFlow(d) },
 		"endpoint":         func() error { return h.unmarshalEndpoint(d) },
 		"flows":            func() error { return one(d, &h.Flows) },
-		"timeout":          func() error { return duration(d, &h.Timeout) },
+		"timeout":          func() error { return duration(d, &h.Timeout, minTimeout) },
 		"max_body":         func() error { return h.unmarshalMaxBody(d) },
-		"session_ttl":      func() error { return duration(d, &h.SessionTTL) },
-		"retry_window":     func() error { h.RetryWindow = new(caddy.Duration); return duration(d, h.RetryWindow) },
+		"session_ttl":      func() error { return duration(d, &h.SessionTTL, minSessionTTL) },
+		"retry_window":     func() error { h.RetryWindow = new(caddy.Duration); return duration(d, h.RetryWindow, 0) },
 		"fallback_message": func() error { return one(d, &h.FallbackMessage) },
 	})
 }

@@ -95,6 +95,7 @@ func (d directory) byHash(_ context.Context, hash string) (*flow.Definition, err
 type catalog struct {
 	mu       sync.RWMutex
 	index    map[string]string // IndexField → hash or Tombstone
+	unusable map[string]bool   // fields whose newest definition cannot be used
 	complete bool              // the index was read completely since the process started
 	refused  map[string]bool   // hashes whose document was reported as unreadable
 }
@@ -111,7 +112,7 @@ func catalogOf(where, prefix string) *catalog {
 	key := where + "\x00" + prefix
 	c := catalogs[key]
 	if c == nil {
-		c = &catalog{index: make(map[string]string), refused: make(map[string]bool)}
+		c = &catalog{index: make(map[string]string), unusable: make(map[string]bool), refused: make(map[string]bool)}
 		catalogs[key] = c
 	}
 	return c
@@ -135,12 +136,13 @@ func (c *catalog) refresh(ctx context.Context, client redis.UniversalClient, key
 		}
 		if hash != keyspace.Tombstone {
 			if _, err := fetchDefinition(ctx, client, keys, field, hash); err != nil {
-				failed = errors.Join(failed, c.report(field, hash, err))
+				failed = errors.Join(failed, c.refuse(field, hash, err))
 				continue
 			}
 		}
 		c.mu.Lock()
 		c.index[field] = hash
+		delete(c.unusable, field)
 		c.mu.Unlock()
 	}
 	if failed == nil {
@@ -151,15 +153,16 @@ func (c *catalog) refresh(ctx context.Context, client redis.UniversalClient, key
 	return failed
 }
 
-// report says once per document that it cannot be used. A network error is
-// returned instead: the index has then not been read completely.
-func (c *catalog) report(field, hash string, err error) error {
+// refuse notes that a document cannot be used, and says so once. A network error
+// is returned instead: the index has then not been read completely.
+func (c *catalog) refuse(field, hash string, err error) error {
 	var unusable *unusableDefinition
 	if !errors.As(err, &unusable) {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.unusable[field] = true
 	if !c.refused[hash] {
 		c.refused[hash] = true
 		caddy.Log().Named(appID).Error("a published flow definition cannot be used; the one before it stays in use",
@@ -201,16 +204,17 @@ type published struct{ *backend }
 func (p published) current(account, name string) (*flow.Definition, bool) {
 	c := p.catalog
 	c.mu.RLock()
-	hash, indexed := c.index[keyspace.IndexField(account, name)]
-	complete := c.complete
+	field := keyspace.IndexField(account, name)
+	hash, indexed := c.index[field]
+	complete, unusable := c.complete, c.unusable[field]
 	c.mu.RUnlock()
 	if !indexed {
-		return nil, complete
+		return nil, complete && !unusable
 	}
 	if def, ok := loaded.Load(hash); ok {
 		return def.(*flow.Definition), true
 	}
-	return nil, true // a tombstone
+	return nil, !unusable // a tombstone, unless what came after it cannot be used
 }
 
 func (p published) lookup(ctx context.Context, account, name string) (*flow.Definition, error) {
@@ -221,7 +225,7 @@ func (p published) lookup(ctx context.Context, account, name string) (*flow.Defi
 	case known:
 		return nil, errUnknownFlow
 	}
-	// Nothing was read since the process started: ask for this one flow.
+	// Nothing usable was read since the process started: ask for this one flow.
 	field := keyspace.IndexField(account, name)
 	hash, err := p.client.HGet(ctx, p.keys.Index(), field).Result()
 	if errors.Is(err, redis.Nil) || (err == nil && hash == keyspace.Tombstone) {

@@ -49,6 +49,25 @@ func TestPublishedFlowsAreServedWithinASecond(t *testing.T) {
 	}
 
 	ctx := context.Background()
+	t.Run("a session waits for its definition rather than run on another", func(t *testing.T) {
+		s.t = t
+		key := s.keys.Definition(first.Hash())
+		s.want(booking, step("BACK", "ROOM", "old", nil), "NAME")
+		if err := errorsOf(s.redis.Del(ctx, key).Err(), s.redis.LPush(ctx, key, "redis answers with an error").Err()); err != nil {
+			t.Fatal(err)
+		}
+		loaded.Delete(first.Hash())
+		r := step("data_exchange", "NAME", "old", request{"name": "y"})
+		if a, _ := s.post(booking, r); a.status != http.StatusServiceUnavailable {
+			t.Errorf("status %d", a.status)
+		}
+		if err := s.redis.Del(ctx, key).Err(); err != nil {
+			t.Fatal(err)
+		}
+		s.publish("default", "booking", bookingJSON(t))
+		s.publish("default", "booking", renamed)
+		s.want(booking, r, "ROOM")
+	})
 	t.Run("a lost index unloads nothing", func(t *testing.T) {
 		s.t = t
 		if err := s.redis.Del(ctx, s.keys.Index(), s.keys.Definition(first.Hash()), s.keys.Definition(second.Hash())).Err(); err != nil {
@@ -71,6 +90,31 @@ func TestPublishedFlowsAreServedWithinASecond(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.want(booking, step("INIT", "", "broken", nil), "WELCOME")
+	})
+	t.Run("a flow that is named but cannot be read is not unknown", func(t *testing.T) {
+		s.t = t
+		ctx := context.Background()
+		field := keyspace.IndexField("default", "new")
+		if err := s.redis.HSet(ctx, s.keys.Index(), field, "no such hash either").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := liveBackends()[0].catalog.refresh(ctx, s.redis, s.keys); err != nil {
+			t.Fatal(err)
+		}
+		if got := status("/flows/endpoint/new"); got != http.StatusOK {
+			t.Errorf("ping: status %d", got)
+		}
+		if a, _ := s.post("/flows/endpoint/new", step("INIT", "", "t", nil)); a.status != http.StatusServiceUnavailable {
+			t.Errorf("INIT: status %d", a.status)
+		}
+		if got := status("/flows/endpoint/typo"); got != http.StatusNotFound {
+			t.Errorf("ping of a flow the index does not name: status %d", got)
+		}
+		s.publish("default", "new", bookingJSON(t))
+		eventually(t, time.Second, "the flow is served", func() bool {
+			a, _ := s.post("/flows/endpoint/new", step("INIT", "", "t", nil))
+			return a.status == http.StatusOK
+		})
 	})
 	t.Run("a tombstone unloads", func(t *testing.T) {
 		s.t = t

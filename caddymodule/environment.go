@@ -84,7 +84,11 @@ func resolveSecrets(option string, values []string, env setting.Source, variable
 		if err != nil {
 			return nil, err
 		}
-		list = setting.List(value)
+		for _, secret := range strings.FieldsFunc(value, separatesSecrets) {
+			if secret = strings.TrimSpace(secret); secret != "" {
+				list = append(list, secret)
+			}
+		}
 	}
 	for i, value := range values {
 		resolved, err := resolvePlaceholders(value)
@@ -102,6 +106,10 @@ func resolveSecrets(option string, values []string, env setting.Source, variable
 	}
 	return secrets, nil
 }
+
+// separatesSecrets is true of a comma and a line end, but not of a space: the
+// words of a passphrase must not become secrets that are easy to guess.
+func separatesSecrets(r rune) bool { return r == ',' || r == '\n' || r == '\r' }
 
 // missing says that an option and both of its variables are absent.
 func missing(option, variable string) error {

@@ -55,9 +55,9 @@ func (x *exchange) refuse(status int, reason string) (state.Stored, error) {
 
 // serve does steps 1 to 5 of a flow request: everything up to knowing what is
 // asked.
-func (x *exchange) serve(ctx context.Context) (state.Stored, error) {
+func (x *exchange) serve(ctx context.Context, w http.ResponseWriter) (state.Stored, error) {
 	x.outcome = "failed"
-	body, err := readBody(x.http, x.MaxBody)
+	body, err := readBody(w, x.http, x.MaxBody, x.timeout)
 	if errors.Is(err, errBody) {
 		return x.refuse(http.StatusBadRequest, "body")
 	}
@@ -100,7 +100,7 @@ func (x *exchange) serve(ctx context.Context) (state.Stored, error) {
 	if key, message, ok := x.request.ErrorNotification(); ok {
 		return x.acknowledge(ctx, key, message)
 	}
-	return x.turn(ctx)
+	return x.reply(ctx)
 }
 
 // ping answers Meta's health check without Redis. An unknown flow fails it, so

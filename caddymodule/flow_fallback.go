@@ -79,13 +79,14 @@ func (x *exchange) fall(c *claim, session *flow.Session, reason string, cause er
 }
 
 // keep stores an answer that moves no session and returns the one to send: an
-// earlier answer to the same envelope wins. Without Redis this process keeps it.
+// earlier answer to the same envelope wins. Without Redis only this process keeps
+// it, see recentAnswers.
 func (x *exchange) keep(c *claim, answer state.Stored) state.Stored {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.http.Context()), keepBudget)
 	defer cancel()
 	kept, err := x.backend.store.Keep(ctx, c.lookup, c.id, answer)
 	if err != nil {
-		return recentAnswers.put(x.envelope.Hash, answer, time.Now())
+		return answer
 	}
 	return kept
 }

@@ -13,14 +13,18 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 )
 
 const (
 	defaultTimeout     = 2500 * time.Millisecond
+	minTimeout         = time.Millisecond
 	maxTimeout         = 9 * time.Second // WhatsApp gives up after 10 s
 	defaultMaxBody     = 10 << 20        // Meta allows 10 MB of payload
 	maxMaxBody         = 64 << 20
 	defaultSessionTTL  = 72 * time.Hour
+	minSessionTTL      = time.Second
 	defaultRetryWindow = 15 * time.Second
 	defaultFallback    = "Something went wrong. Please try again."
 )
@@ -170,23 +174,15 @@ func (h *FlowHandler) provisionSource() error {
 }
 
 func (h *FlowHandler) provisionLimits() error {
-	h.timeout = time.Duration(h.Timeout)
-	if h.timeout == 0 {
-		value, from, err := h.app.env.Lookup("FLOW_ENDPOINT_TIMEOUT")
-		if err != nil {
+	var err error
+	from := "timeout"
+	if h.timeout = time.Duration(h.Timeout); h.timeout == 0 {
+		if h.timeout, from, err = timeoutOf(h.app.env); err != nil {
 			return err
 		}
-		h.timeout = defaultTimeout
-		if value != "" {
-			ms, err := strconv.Atoi(value)
-			if err != nil || ms < 1 {
-				return fmt.Errorf("%s is %q, expected milliseconds such as 2500", from, value)
-			}
-			h.timeout = time.Duration(ms) * time.Millisecond
-		}
 	}
-	if h.timeout < 0 || h.timeout > maxTimeout {
-		return fmt.Errorf("timeout is %s, expected at most %s: WhatsApp gives up after 10s", h.timeout, maxTimeout)
+	if h.timeout < minTimeout || h.timeout > maxTimeout {
+		return fmt.Errorf("%s is %s, expected at least %s and at most %s: WhatsApp gives up after 10s", from, h.timeout, minTimeout, maxTimeout)
 	}
 	if h.MaxBody == 0 {
 		h.MaxBody = defaultMaxBody
@@ -197,8 +193,8 @@ func (h *FlowHandler) provisionLimits() error {
 	if h.SessionTTL == 0 {
 		h.SessionTTL = caddy.Duration(defaultSessionTTL)
 	}
-	if h.SessionTTL < 0 {
-		return fmt.Errorf("session_ttl is %s, expected a duration such as 72h", time.Duration(h.SessionTTL))
+	if ttl := time.Duration(h.SessionTTL); ttl < minSessionTTL {
+		return fmt.Errorf("session_ttl is %s, expected at least %s", ttl, minSessionTTL)
 	}
 	h.retryWindow = defaultRetryWindow
 	if h.RetryWindow != nil {
@@ -207,11 +203,24 @@ func (h *FlowHandler) provisionLimits() error {
 	if h.retryWindow < 0 {
 		return fmt.Errorf("retry_window is %s, expected a duration such as 15s, or 0 for none", h.retryWindow)
 	}
-	var err error
 	if h.fallback, err = resolveText("fallback_message", h.FallbackMessage); err == nil && h.fallback == "" {
 		h.fallback = defaultFallback
 	}
 	return err
+}
+
+// timeoutOf is the timeout that the environment sets, and by which variable,
+// else the default.
+func timeoutOf(env setting.Source) (timeout time.Duration, from string, err error) {
+	value, from, err := env.Lookup("FLOW_ENDPOINT_TIMEOUT")
+	if err != nil || value == "" {
+		return defaultTimeout, from, err
+	}
+	ms, err := strconv.Atoi(value)
+	if err != nil || ms < 1 {
+		return 0, from, fmt.Errorf("%s is %q, expected milliseconds such as 2500", from, value)
+	}
+	return time.Duration(ms) * time.Millisecond, from, nil
 }
 
 // ServeHTTP answers one request of WhatsApp.
@@ -233,7 +242,7 @@ func (h *FlowHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 
 	x := &exchange{FlowHandler: h, account: account, http: r, next: next, start: start}
 	x.name = h.flowOf(r, account, path)
-	answer, err := x.serve(ctx)
+	answer, err := x.serve(ctx, w)
 	x.observe()
 	if err != nil {
 		return err

@@ -24,8 +24,17 @@ import (
 // that real sessions stay far below.
 const maxSession = 512 << 10
 
-// turn does steps 6 to 10 of a flow request: token, first round trip, answer,
-// second round trip.
+// reply does steps 6 to 10 of a flow request, and sees to it that one envelope
+// has one answer.
+func (x *exchange) reply(ctx context.Context) (state.Stored, error) {
+	answer, err := x.turn(ctx)
+	if err != nil || len(answer.Body) == 0 {
+		return answer, err
+	}
+	return recentAnswers.put(x.envelope.Hash, answer, time.Now()), nil
+}
+
+// turn is the token, the first round trip, the answer and the second round trip.
 func (x *exchange) turn(ctx context.Context) (state.Stored, error) {
 	if err := x.backend.usable(); err != nil {
 		x.outcome = "unavailable"
@@ -42,7 +51,6 @@ func (x *exchange) turn(ctx context.Context) (state.Stored, error) {
 			fmt.Errorf("the definition of flow %s cannot be read: %w", x.name, err))
 	}
 
-	// Sealed while Redis was down: that answer is the answer.
 	if stored, ok := recentAnswers.get(x.envelope.Hash, time.Now()); ok {
 		x.outcome = "replayed"
 		return stored, nil
@@ -143,7 +151,10 @@ func (x *exchange) answer(ctx context.Context, c *claim, user string, version in
 		if prev != nil && prev.Completed && x.account.SingleUseTokens {
 			return x.tokenDead(c, x.account.expired, errors.New("the flow is completed, and the account's tokens are for single use"))
 		}
-		def := x.definition(ctx, prev)
+		def, err := x.definition(ctx, prev)
+		if err != nil {
+			return x.fall(c, prev, reasonOf(ctx, "redis"), err)
+		}
 		session, err := flow.Begin(prev, def, x.request, time.Now())
 		if err != nil {
 			x.release(c)
@@ -155,7 +166,7 @@ func (x *exchange) answer(ctx context.Context, c *claim, user string, version in
 		}
 
 		if said == nil || x.endpoint.Pure() {
-			if said, err = x.ask(ctx, def, session); err != nil {
+			if said, err = x.ask(ctx, c, def, session); err != nil {
 				return x.failed(ctx, c, session, err)
 			}
 		}
@@ -200,42 +211,44 @@ func (x *exchange) previous(stored []byte) *flow.Session {
 }
 
 // definition is the one this step runs on: a session ends on the definition it
-// began with, while a new attempt takes the current one.
-func (x *exchange) definition(ctx context.Context, prev *flow.Session) *flow.Definition {
+// began with, while a new attempt takes the current one. Its error says that
+// Redis could not be asked.
+func (x *exchange) definition(ctx context.Context, prev *flow.Session) (*flow.Definition, error) {
 	if x.def == nil || prev == nil || prev.Definition == "" || prev.Definition == x.def.Hash() ||
 		flow.NewAttempt(prev, x.def, x.request) {
-		return x.def
+		return x.def, nil
 	}
 	older, err := x.source.byHash(ctx, prev.Definition)
-	if err != nil {
+	var unusable *unusableDefinition
+	switch {
+	case err == nil:
+		return older, nil
+	case errors.As(err, &unusable), errors.Is(err, errUnknownFlow):
 		x.logger.Warn("the definition a session began with is gone: it goes on with the current one",
 			zap.String("flow", x.name), zap.String("definition", clip(prev.Definition)), zap.Error(err))
-		return x.def
+		return x.def, nil
+	default:
+		return nil, fmt.Errorf("the definition a session began with cannot be read: %w", err)
 	}
-	return older
 }
 
 // ask has the endpoint answer.
-func (x *exchange) ask(ctx context.Context, def *flow.Definition, session *flow.Session) ([]byte, error) {
+func (x *exchange) ask(ctx context.Context, c *claim, def *flow.Definition, session *flow.Session) ([]byte, error) {
 	return x.endpoint.Answer(ctx, &Turn{
 		Account: x.account.name, Flow: x.name, Definition: def, Session: session, Request: x.request,
-		IdempotencyKey: x.idempotencyKey(session), MaxReply: x.MaxBody,
+		IdempotencyKey: x.idempotencyKey(c, session), MaxReply: x.MaxBody,
 		HTTP: x.http, Next: x.next,
 	})
 }
 
 // idempotencyKey is the same for every request that asks the same step of the
 // same session; of a stateless request, for the same envelope.
-func (x *exchange) idempotencyKey(session *flow.Session) string {
+func (x *exchange) idempotencyKey(c *claim, session *flow.Session) string {
 	if x.request.Stateless() {
-		return x.envelopeHash()
+		return c.lookup.EnvelopeHash
 	}
-	step := x.request.Hash(x.name)
-	h := sha256.New()
-	h.Write([]byte(x.sessionID()))
-	h.Write(strconv.AppendInt([]byte{0}, session.Version, 10))
-	h.Write(step[:])
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256([]byte(x.sessionID() + ":" + strconv.FormatInt(session.Version, 10) + ":" + c.lookup.StepHash))
+	return hex.EncodeToString(sum[:])
 }
 
 // finish turns a reply into what is committed.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -20,14 +21,19 @@ const signatureHeader = "X-Hub-Signature-256"
 // once: nearly every request is smaller.
 const trustedLength = 256 << 10
 
-// errBody is a body that could not be read: the client went away, or sent less
-// than it announced.
+// errBody is a body that could not be read: the client went away, was too slow,
+// or sent less than it announced.
 var errBody = errors.New("the body cannot be read")
 
 // readBody reads the raw bytes of a request, which the signature is over. What
 // is over limit is a 413; an outer request_body directive's own 413 is passed
-// on.
-func readBody(r *http.Request, limit int64) ([]byte, error) {
+// on. A body that has not come within the time given is an errBody: nobody who
+// cannot sign shall hold memory, or outlast the Redis client of a configuration
+// that was replaced.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64, within time.Duration) ([]byte, error) {
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(time.Now().Add(within)) // best effort: an outer handler's writer may not know it
+
 	tooLarge := func() error {
 		return infrastructure(http.StatusRequestEntityTooLarge, fmt.Errorf("the body is over %d bytes", limit))
 	}
@@ -50,8 +56,9 @@ func readBody(r *http.Request, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, errBody
+		return nil, errBody // with its deadline: nor shall the server wait for the rest
 	}
+	_ = connection.SetReadDeadline(time.Time{})
 	if int64(len(body)) > limit {
 		return nil, tooLarge()
 	}

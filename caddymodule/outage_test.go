@@ -108,7 +108,11 @@ func TestRedisStopsAndComesBack(t *testing.T) {
 	s := newSite(t)
 	t.Setenv("REDIS_URL", c.url())
 	s.load("", engineSite)
-	s.want(booking, step("INIT", "", "tok", nil), "NAME")
+	opening := seal(t, s.public, step("INIT", "", "tok", nil))
+	opened := s.do(http.MethodPost, booking, signed(opening.body), opening.body)
+	if screen := opening.open(t, opened)["screen"]; screen != "NAME" {
+		t.Fatalf("INIT: screen %v", screen)
+	}
 	if a := webhook(s, `{"n":1}`); a.status != http.StatusOK {
 		t.Fatalf("webhook: status %d", a.status)
 	}
@@ -119,6 +123,9 @@ func TestRedisStopsAndComesBack(t *testing.T) {
 	}
 	if a := webhook(s, `{"n":2}`); a.status != http.StatusServiceUnavailable || len(a.body) != 0 {
 		t.Errorf("webhook: status %d, %d bytes", a.status, len(a.body))
+	}
+	if again := s.do(http.MethodPost, booking, signed(opening.body), opening.body); !bytes.Equal(opened.body, again.body) {
+		t.Error("an envelope that redis has answered got other bytes while redis was down")
 	}
 	r := step("data_exchange", "NAME", "tok", request{"name": privateAnswer})
 	e := seal(t, s.public, r)

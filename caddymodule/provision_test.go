@@ -1,10 +1,12 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +14,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 )
 
 func TestWhatValidateRefuses(t *testing.T) {
@@ -22,6 +26,7 @@ func TestWhatValidateRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		env          map[string]string
 		global, body string
+		edit         [2]string // what the Caddyfile cannot say: in the JSON, old and new
 		want         string
 	}{
 		"no app secret": {
@@ -80,6 +85,10 @@ func TestWhatValidateRefuses(t *testing.T) {
 			env: map[string]string{"REDIS_SHARDS": "many"}, body: sites,
 			want: `REDIS_SHARDS is "many", expected a number of shards`,
 		},
+		"TLS for a URL without it": {
+			global: "\n\twhatsapp_flows {\n\t\tredis redis://127.0.0.1:6379\n\t}", body: sites, edit: [2]string{`"redis":{`, `"redis":{"tls":true,`},
+			want: "redis: address, master, sentinel_username, sentinel_password and tls are for",
+		},
 		"an unknown account": {
 			body: "\twhatsapp_webhook /x acme",
 			want: `unknown account "acme": the global option whatsapp_flows defines default`,
@@ -102,11 +111,15 @@ func TestWhatValidateRefuses(t *testing.T) {
 		},
 		"a timeout over WhatsApp's": {
 			body: "\twhatsapp_flow {\n\t\ttimeout 12s\n\t}",
-			want: "timeout is 12s, expected at most 9s",
+			want: "timeout is 12s, expected at least 1ms and at most 9s",
 		},
 		"a timeout in the environment": {
 			env: map[string]string{"FLOW_ENDPOINT_TIMEOUT": "2.5s"}, body: sites,
 			want: `FLOW_ENDPOINT_TIMEOUT is "2.5s", expected milliseconds`,
+		},
+		"a timeout in the environment over WhatsApp's": {
+			env: map[string]string{"FLOW_ENDPOINT_TIMEOUT": "10000"}, body: sites,
+			want: "FLOW_ENDPOINT_TIMEOUT is 10s, expected at least 1ms and at most 9s",
 		},
 		"a default flow that cannot be": {
 			env: map[string]string{"DEFAULT_FLOW_NAME": "a/b"}, body: sites,
@@ -118,7 +131,11 @@ func TestWhatValidateRefuses(t *testing.T) {
 			for variable, value := range c.env {
 				t.Setenv(variable, value)
 			}
-			err := validate(s.adapt(c.global, c.body))
+			config := s.adapt(c.global, c.body)
+			if c.edit[0] != "" {
+				config = bytes.Replace(config, []byte(c.edit[0]), []byte(c.edit[1]), 1)
+			}
+			err := validate(config)
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -187,6 +204,29 @@ func TestSecretsFromFiles(t *testing.T) {
 	s.want(booking, step("INIT", "", "tok", nil), "NAME")
 	if a := s.do("GET", hook+"?hub.mode=subscribe&hub.challenge=1&hub.verify_token="+testVerify, nil, nil); a.status != 200 {
 		t.Errorf("handshake: status %d", a.status)
+	}
+}
+
+func TestSecretsOfAVariableAreSeparatedByCommas(t *testing.T) {
+	for value, want := range map[string][]string{
+		"one":                     {"one"},
+		"new,old":                 {"new", "old"},
+		" new , old,\n":           {"new", "old"},
+		"new\nold\r\n":            {"new", "old"},
+		"correct horse, and more": {"correct horse", "and more"}, // words are no secrets of their own
+		",":                       {},
+	} {
+		env := setting.Source{LookupEnv: func(name string) (string, bool) {
+			return map[string]string{"FLOW_TOKEN_SECRET": value}[name], true
+		}}
+		secrets, err := resolveSecrets("token_secret", nil, env, "FLOW_TOKEN_SECRET")
+		got := make([]string, len(secrets))
+		for i, secret := range secrets {
+			got[i] = string(secret)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q gave %q, %v, expected %q", value, got, err, want)
+		}
 	}
 }
 

@@ -13,9 +13,10 @@ const (
 	recentBytes   = 16 << 20
 )
 
-// recentAnswers remembers what was sealed while Redis was down. An envelope's
-// key and IV must never seal two texts, and without Redis only this process
-// can know what it has sent.
+// recentAnswers remembers what this process has sealed. An envelope's key and IV
+// must never seal two texts. Redis sees to that between processes, but not while
+// it is down, nor when the same envelope comes to another flow, whose state is
+// in another shard.
 var recentAnswers = newRecent(recentEntries, recentBytes, recentFor)
 
 type recentEntry struct {
@@ -50,8 +51,12 @@ func (r *recent) get(hash [32]byte, now time.Time) (state.Stored, bool) {
 	return entry.stored, true
 }
 
-// put remembers an answer and returns the one to send: an earlier one wins.
+// put remembers an answer and returns the one to send: an earlier one wins. One
+// that would fill more than the whole cache is not remembered.
 func (r *recent) put(hash [32]byte, stored state.Stored, now time.Time) state.Stored {
+	if len(stored.Body) > r.bytes {
+		return stored
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if entry, ok := r.byHash[hash]; ok && !now.After(entry.until) {

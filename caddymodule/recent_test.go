@@ -30,6 +30,10 @@ func TestRecentAnswersAreBounded(t *testing.T) {
 	if r.held > 10 {
 		t.Errorf("%d bytes are held, expected at most 10", r.held)
 	}
+	held := len(r.byHash)
+	if got := r.put(hash(6), text("eleven bytes"), now); string(got.Body) != "eleven bytes" || len(r.byHash) != held {
+		t.Errorf("%q: an answer larger than the cache drove out the others", got.Body)
+	}
 	later := now.Add(time.Hour)
 	if got := r.put(hash(5), text("new"), later); string(got.Body) != "new" || len(r.byHash) != 1 || r.held != 3 {
 		t.Errorf("%q, %d entries, %d bytes", got.Body, len(r.byHash), r.held)

@@ -131,8 +131,8 @@ func (o *redisOptions) check(env setting.Source) error {
 			}
 			o.URL = value
 		}
-		if len(o.Addresses) > 0 || o.Master != "" {
-			return errors.New("redis: address and master are for redis sentinel { … } or redis cluster { … }; a single Redis is named by its URL")
+		if len(o.Addresses) > 0 || o.Master != "" || o.SentinelUsername != "" || o.SentinelPassword != "" || o.TLS {
+			return errors.New("redis: address, master, sentinel_username, sentinel_password and tls are for redis sentinel { … } or redis cluster { … }; a single Redis is named by its URL, with TLS as rediss://")
 		}
 		_, err := o.universal()
 		return err
@@ -141,8 +141,8 @@ func (o *redisOptions) check(env setting.Source) error {
 			return errors.New("redis sentinel: no master: name the master that the sentinels watch, such as master mymaster")
 		}
 	case redisCluster:
-		if o.Master != "" {
-			return errors.New("redis cluster: master is for redis sentinel")
+		if o.Master != "" || o.SentinelUsername != "" || o.SentinelPassword != "" {
+			return errors.New("redis cluster: master, sentinel_username and sentinel_password are for redis sentinel")
 		}
 		if o.DB != 0 {
 			return fmt.Errorf("redis cluster: db is %d, but a cluster has only database 0", o.DB)

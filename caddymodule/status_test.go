@@ -1,9 +1,12 @@
 package caddymodule
 
 import (
+	"bufio"
 	"crypto/rand"
 	"crypto/rsa"
+	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -132,6 +135,35 @@ func withSignature(r request, jwt string) request {
 	r = maps.Clone(r)
 	r["flow_token_signature"] = jwt
 	return r
+}
+
+func TestABodyThatDoesNotComeEndsWithTheBudget(t *testing.T) {
+	s := newSite(t).load("", `
+	whatsapp_flow /flows/* {
+		endpoint engine
+		flows testdata/flows
+		timeout 200ms
+	}`)
+	conn, err := net.Dial("unix", s.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.WriteString(conn, "POST "+booking+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatalf("the connection is held: %v", err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusBadRequest {
+		t.Errorf("status %d", response.StatusCode)
+	}
+	if n, err := conn.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the connection stays open: %d bytes, %v", n, err)
+	}
 }
 
 func TestAnErrorNotificationIsAcknowledgedAndStored(t *testing.T) {

@@ -73,6 +73,10 @@ func (h *WebhookHandler) Provision(ctx caddy.Context) error {
 
 // ServeHTTP answers Meta's handshake (GET) or takes a webhook (POST).
 func (h *WebhookHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
+	if r.Method == http.MethodGet {
+		// The verify token is in the URL, which an access log would hold.
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+	}
 	account, _ := routeAccount(h.accounts, h.only, h.Account != "", r.URL.Path)
 	if account == nil {
 		webhooksTotal.WithLabelValues(unknownAccount, "unknown_account").Inc()
@@ -91,8 +95,6 @@ func (h *WebhookHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ cad
 
 // handshake echoes the challenge to whoever knows the verify token.
 func (h *WebhookHandler) handshake(w http.ResponseWriter, r *http.Request, account *Account) error {
-	// The verify token is in the URL, which an access log would hold.
-	caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	query := r.URL.Query()
 	given, challenge := query.Get("hub.verify_token"), query.Get("hub.challenge")
 	// Equal lengths, so that the comparison tells nothing of the token's.
@@ -110,7 +112,7 @@ func (h *WebhookHandler) handshake(w http.ResponseWriter, r *http.Request, accou
 }
 
 func (h *WebhookHandler) receive(w http.ResponseWriter, r *http.Request, account *Account) error {
-	body, err := readBody(r, webhookMaxBody)
+	body, err := readBody(w, r, webhookMaxBody, webhookTimeout)
 	if errors.Is(err, errBody) {
 		webhooksTotal.WithLabelValues(account.name, "unreadable").Inc()
 		return writeStatus(w, http.StatusBadRequest)

@@ -91,6 +91,7 @@ func TestStatusesOfTheWebhook(t *testing.T) {
 		"the account in the path":      {200, s.do(http.MethodPost, "/a/one"+hook, signed(body), body)},
 		"another account's secret":     {401, s.do(http.MethodPost, hook, signed(body), body)},
 		"an unknown account":           {404, s.do(http.MethodPost, "/a/three"+hook, signed(body), body)},
+		"its handshake":                {404, s.do(http.MethodGet, "/a/three"+hook+"?hub.verify_token="+testVerify, nil, nil)},
 		"no signature":                 {401, s.do(http.MethodPost, "/a/one"+hook, nil, body)},
 		"a signature of another body":  {401, s.do(http.MethodPost, "/a/one"+hook, signed(nil), body)},
 		"a signature of an odd length": {401, s.do(http.MethodPost, "/a/one"+hook, map[string]string{signatureHeader: "sha256=abc"}, body)},

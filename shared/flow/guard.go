@@ -34,7 +34,7 @@ func (e *GuardError) Error() string {
 // error_message a string, extension_message_response and its params objects;
 // then a known screen that an edge joins to the current one, and data that fits
 // the screen's model. def may be nil: then only the rules that need no
-// definition hold.
+// definition hold, among them that INIT opens the screen the message named.
 //
 // It returns the reply, with flow_token added to the params of one that ends
 // the flow, because the client does not add it. Other top-level members, such
@@ -120,24 +120,22 @@ func checkScreen(def *Definition, req *Request, screen string) error {
 	if screen == "" {
 		return &GuardError{"screen", "the id of a screen", "an empty string"}
 	}
-	if def == nil {
-		return nil
-	}
 	var allowed []string
-	if req.Action == Init {
-		allowed = def.entries
-		if req.Screen != "" {
-			allowed = nil
-			if def.IsEntry(req.Screen) {
-				allowed = []string{req.Screen}
-			}
+	switch {
+	case req.Action == Init && req.Screen != "":
+		if def == nil || def.IsEntry(req.Screen) {
+			allowed = []string{req.Screen}
 		}
-	} else {
+	case def == nil:
+		return nil
+	case req.Action == Init:
+		allowed = def.entries
+	default:
 		allowed = append(allowed, req.Screen)
 		allowed = append(allowed, def.flow.RoutingModel[req.Screen]...)
 		allowed = append(allowed, def.before[req.Screen]...)
 	}
-	if def.HasScreen(screen) && slices.Contains(allowed, screen) {
+	if (def == nil || def.HasScreen(screen)) && slices.Contains(allowed, screen) {
 		return nil
 	}
 	want := "SUCCESS or " + strings.Join(allowed, " or ")

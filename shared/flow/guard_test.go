@@ -92,6 +92,21 @@ func TestGuardWithoutDefinition(t *testing.T) {
 	}
 }
 
+func TestGuardWithoutDefinitionOnINIT(t *testing.T) {
+	for _, c := range []struct{ named, answered, err string }{
+		{"", "ANY", ""},
+		{"FIRST", "FIRST", ""},
+		{"FIRST", "SUCCESS", ""},
+		{"FIRST", "OTHER", "screen: expected SUCCESS or FIRST, got OTHER"},
+	} {
+		got := ""
+		if _, err := Guard(nil, request(t, Init, c.named, "tok", ""), []byte(`{"screen":"`+c.answered+`","data":{}}`)); err != nil {
+			got = err.Error()
+		}
+		equal(t, "INIT for "+c.named+" answered with "+c.answered, got, c.err)
+	}
+}
+
 func TestGuardAddsTheTokenToTheParams(t *testing.T) {
 	tests := []struct{ name, token, reply, want string }{
 		{"missing", `t"<k>`, `{"screen":"SUCCESS","data":{"extension_message_response":{"params":{"a":1.0}}}}`,

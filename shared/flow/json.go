@@ -5,30 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
 )
 
-// kindOf names the JSON type of a value whose JSON is known to be valid.
-func kindOf(raw []byte) string {
-	for _, c := range raw {
-		switch c {
-		case ' ', '\t', '\r', '\n':
-			continue
-		case '{':
-			return "object"
-		case '[':
-			return "array"
-		case '"':
-			return "string"
-		case 't', 'f':
-			return "boolean"
-		case 'n':
-			return "null"
-		default:
-			return "number"
-		}
-	}
-	return "nothing"
-}
+var kindOf = flowjson.KindOf
 
 func article(kind string) string {
 	switch kind {

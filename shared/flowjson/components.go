@@ -23,8 +23,8 @@ func (w *walker) components(path string, raw json.RawMessage, depth int) ([]*Com
 		return nil, nil
 	}
 	var list []json.RawMessage
-	if kindOf(raw) != "array" || json.Unmarshal(raw, &list) != nil {
-		return nil, fmt.Errorf("%s: expected an array of components, got %s", path, kindOf(raw))
+	if KindOf(raw) != "array" || json.Unmarshal(raw, &list) != nil {
+		return nil, fmt.Errorf("%s: expected an array of components, got %s", path, KindOf(raw))
 	}
 	components := make([]*Component, 0, len(list))
 	for i, raw := range list {
@@ -132,7 +132,7 @@ func (w *walker) action(path string, c *Component, attribute string, raw json.Ra
 // itemActions reads the actions that stand in the items of a list.
 func (w *walker) itemActions(path string, c *Component, raw json.RawMessage) error {
 	var items []json.RawMessage
-	if kindOf(raw) != "array" || json.Unmarshal(raw, &items) != nil {
+	if KindOf(raw) != "array" || json.Unmarshal(raw, &items) != nil {
 		return nil
 	}
 	for i, raw := range items {
@@ -151,7 +151,7 @@ func (w *walker) itemActions(path string, c *Component, raw json.RawMessage) err
 
 // feed notes that attribute of c takes its whole value from screen data.
 func (w *walker) feed(c *Component, attribute string, raw json.RawMessage) {
-	if kindOf(raw) != "string" {
+	if KindOf(raw) != "string" {
 		return
 	}
 	f := Feed{Component: c.Type, Attribute: attribute, MinItems: 1}
@@ -174,12 +174,12 @@ func (w *walker) feed(c *Component, attribute string, raw json.RawMessage) {
 // images reads an ImageCarousel's images: one reference, or a list of images
 // whose src may be references.
 func (w *walker) images(c *Component, raw json.RawMessage) {
-	if kindOf(raw) == "string" {
+	if KindOf(raw) == "string" {
 		w.feed(c, "images", raw)
 		return
 	}
 	var list []object
-	if kindOf(raw) != "array" || json.Unmarshal(raw, &list) != nil {
+	if KindOf(raw) != "array" || json.Unmarshal(raw, &list) != nil {
 		return
 	}
 	for _, image := range list {
@@ -201,7 +201,7 @@ type Reference struct {
 
 // References lists the references in an attribute's or payload's value.
 func References(raw json.RawMessage) []Reference {
-	if kindOf(raw) != "string" || !strings.Contains(string(raw), "${") {
+	if KindOf(raw) != "string" || !strings.Contains(string(raw), "${") {
 		return nil
 	}
 	var s string

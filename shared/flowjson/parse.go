@@ -55,8 +55,8 @@ func Parse(raw []byte) (*Document, error) {
 }
 
 func (d *Document) parseScreens(raw json.RawMessage) error {
-	if kindOf(raw) != "array" {
-		return fmt.Errorf("screens: expected an array of screens, got %s", kindOf(raw))
+	if KindOf(raw) != "array" {
+		return fmt.Errorf("screens: expected an array of screens, got %s", KindOf(raw))
 	}
 	var screens []json.RawMessage
 	if err := json.Unmarshal(raw, &screens); err != nil {
@@ -108,8 +108,8 @@ func (s *Screen) parse(o object) (err error) {
 	}
 	for name, field := range map[string]*bool{"terminal": &s.Terminal, "success": &s.Success, "refresh_on_back": &s.RefreshOnBack} {
 		if raw, ok := o[name]; ok {
-			if kindOf(raw) != "boolean" {
-				return fmt.Errorf("%s: expected true or false, got %s", name, kindOf(raw))
+			if KindOf(raw) != "boolean" {
+				return fmt.Errorf("%s: expected true or false, got %s", name, KindOf(raw))
 			}
 			*field = raw[0] == 't'
 		}
@@ -166,7 +166,7 @@ func (d *Document) parseRouting(raw json.RawMessage) error {
 		}
 		var next []string
 		if err := json.Unmarshal(model[from], &next); err != nil || next == nil {
-			return fmt.Errorf("routing_model.%s: expected an array of screen ids, got %s", from, kindOf(model[from]))
+			return fmt.Errorf("routing_model.%s: expected an array of screen ids, got %s", from, KindOf(model[from]))
 		}
 		for _, to := range next {
 			if err := d.addEdge(from, to); err != nil {
@@ -218,5 +218,5 @@ func describe(raw []byte, err error) error {
 		line := 1 + bytes.Count(before, []byte{'\n'})
 		return fmt.Errorf("line %d, column %d: %w", line, at-bytes.LastIndexByte(before, '\n')-1, err)
 	}
-	return fmt.Errorf("got %s", kindOf(raw))
+	return fmt.Errorf("got %s", KindOf(raw))
 }

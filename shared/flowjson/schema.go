@@ -15,8 +15,8 @@ type object map[string]json.RawMessage
 
 func parseObject(raw json.RawMessage) (object, error) {
 	var o object
-	if kindOf(raw) != "object" {
-		return nil, fmt.Errorf("expected an object, got %s", kindOf(raw))
+	if KindOf(raw) != "object" {
+		return nil, fmt.Errorf("expected an object, got %s", KindOf(raw))
 	}
 	if err := json.Unmarshal(raw, &o); err != nil {
 		return nil, fmt.Errorf("expected an object: %w", err)
@@ -31,8 +31,8 @@ func (o object) text(name string) (string, error) {
 		return "", nil
 	}
 	var s string
-	if kindOf(raw) != "string" || json.Unmarshal(raw, &s) != nil {
-		return "", fmt.Errorf("%s: expected a string, got %s", name, kindOf(raw))
+	if KindOf(raw) != "string" || json.Unmarshal(raw, &s) != nil {
+		return "", fmt.Errorf("%s: expected a string, got %s", name, KindOf(raw))
 	}
 	return s, nil
 }
@@ -60,7 +60,7 @@ func parseSchema(path string, raw json.RawMessage, depth int) (*Schema, error) {
 		return nil, fmt.Errorf("%s: type is %q, expected string, number, boolean, object or array", path, kind)
 	}
 	// items may also be a boolean, which says nothing about the items.
-	if items, ok := o["items"]; ok && kindOf(items) != "boolean" {
+	if items, ok := o["items"]; ok && KindOf(items) != "boolean" {
 		if s.Items, err = parseSchema(path+".items", items, depth+1); err != nil {
 			return nil, err
 		}
@@ -79,14 +79,14 @@ func parseSchema(path string, raw json.RawMessage, depth int) (*Schema, error) {
 	}
 	// required is a list of names on an object; a boolean, as older JSON Schema
 	// drafts have it, says nothing here.
-	if raw, ok := o["required"]; ok && kindOf(raw) != "boolean" {
+	if raw, ok := o["required"]; ok && KindOf(raw) != "boolean" {
 		if err := json.Unmarshal(raw, &s.Required); err != nil {
 			return nil, fmt.Errorf("%s.required: expected an array of names", path)
 		}
 	}
 	for name, field := range map[string]*int{"minItems": &s.MinItems, "maxItems": &s.MaxItems} {
 		if raw, ok := o[name]; ok {
-			if err := json.Unmarshal(raw, field); err != nil || *field < 0 || kindOf(raw) != "number" {
+			if err := json.Unmarshal(raw, field); err != nil || *field < 0 || KindOf(raw) != "number" {
 				return nil, fmt.Errorf("%s.%s: expected a whole number, 0 or more", path, name)
 			}
 		}
@@ -99,8 +99,9 @@ func parseSchema(path string, raw json.RawMessage, depth int) (*Schema, error) {
 	return s, nil
 }
 
-// kindOf names the JSON type of a value whose JSON is known to be valid.
-func kindOf(raw []byte) string {
+// KindOf names the JSON type of a value whose JSON is known to be valid: object,
+// array, string, boolean, null or number; nothing when there is no value.
+func KindOf(raw []byte) string {
 	for _, c := range raw {
 		switch c {
 		case ' ', '\t', '\r', '\n':

@@ -47,9 +47,7 @@ type exchange struct {
 func (x *exchange) refuse(status int, reason string) (state.Stored, error) {
 	x.outcome = "refused"
 	refusedTotal.WithLabelValues(x.account.name, reason).Inc()
-	if entry := x.logger.Check(zapcore.DebugLevel, "flow request refused"); entry != nil {
-		entry.Write(zap.String("account", x.account.name), zap.Int("status", status), zap.String("reason", reason))
-	}
+	refusals.report(x.logger, "flow request", x.account.name, reason, status, time.Now(), zap.String("flow", x.name))
 	return state.Stored{Status: status}, nil
 }
 

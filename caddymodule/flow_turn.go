@@ -100,7 +100,9 @@ func (x *exchange) verifyToken(now time.Time) (user string, dead error) {
 	case x.account.RequireSignedTokens:
 		return "", errors.New("the flow token is not signed, and the account requires it")
 	}
-	if x.request.TokenSignature != "" {
+	// Some iOS clients leave the token out but send its signature. Without a
+	// token there is no session to protect: the request is stateless.
+	if x.request.TokenSignature != "" && token != "" {
 		if err := flowtoken.VerifySignature(x.request.TokenSignature, token, x.account.appSecrets); err != nil {
 			return "", err
 		}

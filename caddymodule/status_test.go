@@ -82,6 +82,9 @@ func TestStatusesOfTheFlowEndpoint(t *testing.T) {
 		"INIT":                         {200, func() answer { return post(booking, envelope(start)) }},
 		"a forged token":               {427, func() answer { return post(booking, envelope(step("INIT", "", "wf1.forged.token", nil))) }},
 		"a wrong flow_token_signature": {427, func() answer { return post(booking, envelope(withSignature(start, "a.b.c"))) }},
+		"a signature but no token, as some iOS clients": {200, func() answer {
+			return post(booking, envelope(withSignature(step("INIT", "", "", nil), flowtoken.SignSignature([]byte(testSecret), "lost"))))
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.t = t

@@ -12,7 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
 )
@@ -124,9 +123,7 @@ func (h *WebhookHandler) receive(w http.ResponseWriter, r *http.Request, account
 	mac, ok := account.signatures.Verify(r.Header.Get(signatureHeader), body)
 	if !ok {
 		webhooksTotal.WithLabelValues(account.name, "bad_signature").Inc()
-		if entry := h.logger.Check(zapcore.DebugLevel, "webhook with a wrong or missing signature"); entry != nil {
-			entry.Write(zap.String("account", account.name), zap.Int("bytes", len(body)))
-		}
+		refusals.report(h.logger, "webhook", account.name, "signature", http.StatusUnauthorized, time.Now())
 		return writeStatus(w, http.StatusUnauthorized)
 	}
 	if err := h.store(r, account, mac, body); err != nil {

@@ -74,7 +74,7 @@ func FuzzCaddyfile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, input string) {
 		if strings.Contains(input, "import") || strings.Contains(input, "{$") {
-			t.Skip("reads files or the environment")
+			return // reads files or the environment
 		}
 		for parser, unmarshaler := range map[string]caddyfile.Unmarshaler{
 			appID: new(App), flowDirective: new(FlowHandler), webhookDirective: new(WebhookHandler),

@@ -44,9 +44,10 @@ run: build ## the same stack, left running until Ctrl-C
 test: ## every test of every module, against a real Redis and a real Postgres
 	$(HARNESS) test $(ARGS)
 
-lint: ## gofmt, go vet, staticcheck
+lint: ## gofmt, go mod tidy, go vet, staticcheck
 	@unformatted="$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go'))"; \
 	if [ -n "$$unformatted" ]; then echo "not gofmt-clean (run make fmt):"; echo "$$unformatted"; exit 1; fi
+	@for module in shared migrations caddymodule worker harness; do (cd $$module && GOWORK=off go mod tidy -diff) || { echo "$$module/go.mod: run go mod tidy there, with GOWORK=off"; exit 1; }; done
 	go vet $(PACKAGES)
 	go vet -tags failpoints ./worker/...
 	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) $(PACKAGES)

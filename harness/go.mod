@@ -5,7 +5,7 @@ go 1.26.0
 replace github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared => ../shared
 
 require (
-	github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared v0.0.0-00010101000000-000000000000
+	github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared v0.0.0
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/redis/go-redis/v9 v9.23.0
 	go.yaml.in/yaml/v3 v3.0.6
@@ -16,8 +16,7 @@ require (
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
-	golang.org/x/text v0.41.0 // indirect
+	golang.org/x/text v0.43.0 // indirect
 )
-
-replace github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/migrations => ../migrations

@@ -79,6 +79,13 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
+func TestLoadDirOfOneFlowNamesItsParent(t *testing.T) {
+	_, err := LoadDir(fstest.MapFS{"flow.json": {Data: []byte("{}")}})
+	if err == nil || !strings.Contains(err.Error(), "give its parent") {
+		t.Fatalf("error is %v, expected to be told to give the parent", err)
+	}
+}
+
 func TestLoadDir(t *testing.T) {
 	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 	tests := []struct {

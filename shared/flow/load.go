@@ -18,6 +18,9 @@ func LoadDir(fsys fs.FS) (map[string]*Definition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the directory of flows: %w", err)
 	}
+	if _, err := fs.Stat(fsys, "flow.json"); err == nil {
+		return nil, errors.New("this folder holds flow.json itself, expected a folder of flows: give its parent")
+	}
 	flows := map[string]*Definition{}
 	from := map[string]string{}
 	for _, entry := range entries {

@@ -29,7 +29,7 @@ var errURL = errors.New("expected redis://host:6379, rediss://…, redis+sentine
 func Parse(value string) (*redis.UniversalOptions, error) {
 	scheme, rest, ok := strings.Cut(value, "://")
 	if !ok {
-		return nil, errURL
+		return nil, fmt.Errorf("it has no scheme, %w", errURL)
 	}
 	transport, kind, _ := strings.Cut(scheme, "+")
 	if transport != "redis" && transport != "rediss" && (transport != "unix" || kind != "") {

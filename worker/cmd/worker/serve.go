@@ -173,6 +173,11 @@ func (w *worker) announce() {
 		zap.String("redis", s.Redis.Address()), zap.Int("shards", s.Redis.Keys.Shards()),
 		zap.String("callbacks", callbacks), zap.Duration("callback_timeout", s.Callback.Timeout),
 		zap.Int("callback_attempts", s.Callback.MaxAttempts))
+	if u, err := url.Parse(s.Callback.URL); err == nil {
+		if err := callback.CheckHost(u.Hostname(), s.Callback.AllowNetworks); err != nil {
+			w.log.Warn("no callback can be delivered", zap.Error(err))
+		}
+	}
 	if s.Callback.URL == "" {
 		w.log.Warn("CALLBACK_WEBHOOK_URL is not set: answers are stored and nothing is delivered")
 	}

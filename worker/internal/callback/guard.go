@@ -62,7 +62,7 @@ var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 type ForbiddenAddressError struct{ Addr netip.Addr }
 
 func (e *ForbiddenAddressError) Error() string {
-	return fmt.Sprintf("the callback's host resolves to %s, which is not a public address: name its network in CALLBACK_ALLOW_CIDRS if it is meant", e.Addr)
+	return fmt.Sprintf("the callback's host is at %s, which is not a public address: name its network in CALLBACK_ALLOW_CIDRS if it is meant", e.Addr)
 }
 
 // guard decides which addresses may be connected to.
@@ -90,6 +90,16 @@ func (g guard) check(addr netip.Addr) error {
 		}
 	}
 	return nil
+}
+
+// CheckHost is a *ForbiddenAddressError for a host that is an address no callback
+// may go to. What a name resolves to is checked at each connection.
+func CheckHost(host string, allow []netip.Prefix) error {
+	addr, err := netip.ParseAddr(host)
+	if err != nil {
+		return nil // a name
+	}
+	return guard{allow}.check(addr)
 }
 
 // control runs for each connection after the name is resolved and before the

@@ -191,3 +191,22 @@ func (s *nameServer) serve() {
 		_, _ = s.conn.WriteTo(reply, from)
 	}
 }
+
+func TestHostOfTheURLIsCheckedWithoutResolvingIt(t *testing.T) {
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for name, c := range map[string]struct {
+		host    string
+		allow   []netip.Prefix
+		refused bool
+	}{
+		"a private address":              {"127.0.0.1", nil, true},
+		"a private address, allowed":     {"127.0.0.1", loopback, false},
+		"a public address":               {"1.1.1.1", nil, false},
+		"a name, whatever it stands for": {"localhost", nil, false},
+		"no callback at all":             {"", nil, false},
+	} {
+		if err := CheckHost(c.host, c.allow); (err != nil) != c.refused {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

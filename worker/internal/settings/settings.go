@@ -221,7 +221,7 @@ func readCallbackURL(src setting.Source) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("%s is not a URL, expected one such as https://example.com/hooks/flows", from)
 	case u.Scheme != "https" && u.Scheme != "http":
-		return "", fmt.Errorf("%s begins with %q, expected https:// or http://", from, u.Scheme+":")
+		return "", fmt.Errorf("%s does not begin with https:// or http://, expected a URL such as https://example.com/hooks/flows", from)
 	case u.Hostname() == "":
 		return "", fmt.Errorf("%s names no host, expected a URL such as https://example.com/hooks/flows", from)
 	}

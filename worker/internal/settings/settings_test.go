@@ -126,7 +126,7 @@ func TestEachMistakeIsOneSentenceThatNamesTheVariable(t *testing.T) {
 		{"an address without a port", with(env{"LISTEN_ADDR": "localhost"}), "LISTEN_ADDR is \"localhost\", expected host:port"},
 		{"a port that is none", with(env{"PORT": "http"}), "PORT is \"http\""},
 		{"an unknown level", with(env{"LOG_LEVEL": "loud"}), "LOG_LEVEL is \"loud\", expected debug, info, warn or error"},
-		{"a callback that is no URL", with(env{"CALLBACK_WEBHOOK_URL": "geheim.example.com/hook"}), "CALLBACK_WEBHOOK_URL begins with"},
+		{"a callback that is no URL", with(env{"CALLBACK_WEBHOOK_URL": "geheim.example.com/hook"}), "CALLBACK_WEBHOOK_URL does not begin with https://"},
 		{"a callback without a host", with(env{"CALLBACK_WEBHOOK_URL": "https:///geheim"}), "CALLBACK_WEBHOOK_URL names no host"},
 		{"a timeout that is too long", with(env{"CALLBACK_TIMEOUT": "30000"}), "CALLBACK_TIMEOUT is \"30000\", expected a number of milliseconds from 1 to 20000"},
 		{"a timeout with a unit", with(env{"CALLBACK_TIMEOUT": "15s"}), "CALLBACK_TIMEOUT is \"15s\""},

@@ -19,7 +19,7 @@ import (
 // ErrSeedDatabase is returned for a database that holds the tables of the seed
 // project: nothing in it is touched.
 var ErrSeedDatabase = errors.New("this database holds the tables of whatsapp-flows-server and was left untouched: " +
-	"give the worker a database of its own, and bring the old data over with `worker import seed`")
+	"give the worker a database of its own (`worker import seed`, which will bring the old data over, is not part of this version)")
 
 // Migration is one migration and when it was applied (zero: pending).
 type Migration struct {

@@ -72,23 +72,44 @@ func TestProcess(t *testing.T) {
 	})
 }
 
-func start(t *testing.T, script string) *Process {
+// script is a running shell script that tells when it has said something.
+type script struct {
+	*Process
+	said chan struct{}
+}
+
+// signal is a writer that reports writes and keeps nothing.
+type signal chan struct{}
+
+func (s signal) Write(p []byte) (int, error) {
+	select {
+	case s <- struct{}{}:
+	default: // one report that is still unread is enough
+	}
+	return len(p), nil
+}
+
+func start(t *testing.T, text string) script {
 	t.Helper()
-	p, err := Start(exec.Command("sh", "-c", script))
+	said := make(chan struct{}, 1)
+	cmd := exec.Command("sh", "-c", text)
+	cmd.Stdout = signal(said)
+	p, err := Start(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.Kill() })
-	return p
+	return script{p, said}
 }
 
-func waitFor(t *testing.T, p *Process, word string) {
+func waitFor(t *testing.T, s script, word string) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for !strings.Contains(p.Tail(), word) {
-		if time.Now().After(deadline) {
-			t.Fatalf("it does not say %q but %q", word, p.Tail())
+	patience := time.After(5 * time.Second)
+	for !strings.Contains(s.Tail(), word) {
+		select {
+		case <-s.said:
+		case <-patience:
+			t.Fatalf("it does not say %q but %q", word, s.Tail())
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 }

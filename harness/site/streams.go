@@ -13,21 +13,36 @@ import (
 // Unread counts the entries that the worker has not committed yet: it deletes
 // what it has.
 func (s *Site) Unread(ctx context.Context) (int64, error) {
+	return s.entries(ctx, keyspace.Keys.Events, keyspace.Keys.LargeEvents)
+}
+
+// DeadEntries counts the entries that the worker gave up on.
+func (s *Site) DeadEntries(ctx context.Context) (int64, error) {
+	return s.entries(ctx, keyspace.Keys.DeadEvents)
+}
+
+// entries counts what is on these streams of all shards, in one round trip.
+func (s *Site) entries(ctx context.Context, streams ...func(keyspace.Keys, int) string) (int64, error) {
 	client, err := s.redis()
 	if err != nil {
 		return 0, err
 	}
 	defer client.Close()
 	keys := keyspace.New(s.Prefix, 0)
-	var total int64
-	for shard := range keys.Shards() {
-		for _, stream := range []string{keys.Events(shard), keys.LargeEvents(shard)} {
-			n, err := client.XLen(ctx, stream).Result()
-			if err != nil {
-				return 0, err
+	lengths, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for shard := range keys.Shards() {
+			for _, name := range streams {
+				p.XLen(ctx, name(keys, shard))
 			}
-			total += n
 		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	var total int64
+	for _, length := range lengths {
+		total += length.(*redis.IntCmd).Val()
 	}
 	return total, nil
 }
@@ -45,25 +60,6 @@ func (s *Site) WaitUntilRead(ctx context.Context) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-}
-
-// DeadEntries counts the entries that the worker gave up on.
-func (s *Site) DeadEntries(ctx context.Context) (int64, error) {
-	client, err := s.redis()
-	if err != nil {
-		return 0, err
-	}
-	defer client.Close()
-	keys := keyspace.New(s.Prefix, 0)
-	var total int64
-	for shard := range keys.Shards() {
-		n, err := client.XLen(ctx, keys.DeadEvents(shard)).Result()
-		if err != nil {
-			return 0, err
-		}
-		total += n
-	}
-	return total, nil
 }
 
 func (s *Site) redis() (*redis.Client, error) {

@@ -43,7 +43,7 @@ func intake(ctx context.Context, s *site.Site, events int) (row, error) {
 	deadline := time.Now().Add(2 * time.Minute)
 	var cpuBefore time.Duration
 	for {
-		left, err := backlog(ctx, client, keys)
+		left, err := s.Unread(ctx)
 		if err != nil {
 			return row{}, err
 		}
@@ -86,23 +86,6 @@ func intake(ctx context.Context, s *site.Site, events int) (row, error) {
 		cpu: (cpu - cpuBefore) / time.Duration(first), rss: rss,
 		bar: "≥ 8 000/s", met: float64(first)/took.Seconds() >= 8000,
 	}, nil
-}
-
-// backlog is the number of entries not yet committed: the worker deletes what
-// it has committed.
-func backlog(ctx context.Context, client *redis.Client, keys keyspace.Keys) (int64, error) {
-	lengths := make([]*redis.IntCmd, keys.Shards())
-	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for n := range lengths {
-			lengths[n] = p.XLen(ctx, keys.Events(n))
-		}
-		return nil
-	})
-	var left int64
-	for _, length := range lengths {
-		left += length.Val()
-	}
-	return left, err
 }
 
 // fill appends events webhooks to the streams, numbered as an edge does.

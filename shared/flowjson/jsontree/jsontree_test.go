@@ -1,0 +1,65 @@
+package jsontree
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestEveryValueKnowsItsPlace(t *testing.T) {
+	text := []byte("\xef\xbb\xbf{\"a\": [1, {\"é\": \"x\\n\"}, true],\n \"a\" : null}")
+	top, err := Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := top.Members[0].Value.Items[1].Get("é")
+	if value.Path() != "a[1].é" || value.Text != "x\n" || string(text[value.Start:value.End]) != `"x\n"` {
+		t.Errorf("%q %q %q", value.Path(), value.Text, text[value.Start:value.End])
+	}
+	second := top.Member("a")
+	if line, column := NewLines(text).Place(second.Start); line != 2 || column != 2 || top.Get("a").Kind != Null {
+		t.Errorf("the last a is at %d:%d", line, column)
+	}
+	if string(NewLines(text).Line(2)) != ` "a" : null}` || top.Path() != "" {
+		t.Errorf("line 2 is %q", NewLines(text).Line(2))
+	}
+}
+
+func TestSyntaxErrorsNameTheirPlace(t *testing.T) {
+	for text, offset := range map[string]int{
+		``: 0, `{`: 1, `{"a" 1}`: 5, `{"a":1,}`: 6, `[1 2]`: 3, `{} x`: 2, "[\"\x01\"]": 2, "[\"\xff\"]": 2, `{"a":tru}`: 8,
+	} {
+		_, err := Parse([]byte(text))
+		var syntax *SyntaxError
+		if !errors.As(err, &syntax) || syntax.Offset != offset || syntax.Message == "" {
+			t.Errorf("%q: %#v, expected one at %d", text, err, offset)
+		}
+	}
+	if _, err := Parse([]byte(strings.Repeat("[", 1<<20))); err == nil {
+		t.Error("a million levels pass")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"a":[1,"b\u0041",{"c":null}],"a":true}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		top, err := Parse(text)
+		if err != nil {
+			return
+		}
+		var check func(n *Node)
+		check = func(n *Node) {
+			if n.Start < 0 || n.End > len(text) || n.Start >= n.End || !json.Valid(text[n.Start:n.End]) {
+				t.Fatalf("%q stands at %d:%d of %q", n.Path(), n.Start, n.End, text)
+			}
+			for _, item := range n.Items {
+				check(item)
+			}
+			for _, m := range n.Members {
+				check(m.Value)
+			}
+		}
+		check(top)
+	})
+}

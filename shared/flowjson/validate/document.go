@@ -1,0 +1,124 @@
+package validate
+
+import (
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson/jsontree"
+)
+
+type node = jsontree.Node
+
+// document is a Flow JSON as the rules see it. It holds what is there, however
+// wrong: a rule that needs a value checks that it has the right kind, and says
+// nothing if it has not, because another rule does.
+type document struct {
+	root    *node
+	version Version
+	// endpoint says that there is a data_api_version.
+	endpoint bool
+	screens  []*screen
+	byID     map[string]*screen // the first of each id
+}
+
+// screen is one element of screens that is an object.
+type screen struct {
+	node     *node
+	id       string // empty when it has none
+	terminal bool
+	data     *node // the data model, an object; nil without one
+	// components are all components of the screen in the order of the text,
+	// those inside a Form, an If or a Switch after the one they stand in.
+	components []*component
+	inputs     map[string]*component // by name, the first of each
+}
+
+// component is one object in a list of components.
+type component struct {
+	node   *node
+	typ    string // as it stands; empty when it has none
+	name   string
+	screen *screen
+	parent *component // the Form, If or Switch it stands in; nil at the top
+	branch string     // children, then, else, or the name of a case
+	form   *component // the Form around it, at whatever depth
+	depth  int        // of Ifs and Switches around it
+}
+
+// attr returns an attribute, or nil.
+func (c *component) attr(name string) *node { return c.node.Get(name) }
+
+// spec is what is known of the component's type, or nil.
+func (c *component) spec() *componentSpec { return componentSpecs[c.typ] }
+
+// readDocument never fails: what it cannot read is left out.
+func readDocument(root *node) *document {
+	d := &document{root: root, byID: map[string]*screen{}}
+	d.endpoint = root.Get("data_api_version") != nil
+	if v := root.Get("version"); v.Is(jsontree.String) {
+		d.version, _ = parseVersion(v.Text)
+	}
+	list := root.Get("screens")
+	if !list.Is(jsontree.Array) {
+		return d
+	}
+	for _, n := range list.Items {
+		if n.Kind != jsontree.Object {
+			continue
+		}
+		s := &screen{node: n, terminal: n.Get("terminal").True(), inputs: map[string]*component{}}
+		if id := n.Get("id"); id.Is(jsontree.String) {
+			s.id = id.Text
+		}
+		if data := n.Get("data"); data.Is(jsontree.Object) {
+			s.data = data
+		}
+		s.read(n.Get("layout").Get("children"), nil, "children")
+		d.screens = append(d.screens, s)
+		if _, twice := d.byID[s.id]; !twice && s.id != "" {
+			d.byID[s.id] = s
+		}
+	}
+	return d
+}
+
+func (s *screen) read(list *node, parent *component, branch string) {
+	if !list.Is(jsontree.Array) {
+		return
+	}
+	for _, n := range list.Items {
+		if n.Kind != jsontree.Object {
+			continue
+		}
+		c := &component{node: n, screen: s, parent: parent, branch: branch}
+		if t := n.Get("type"); t.Is(jsontree.String) {
+			c.typ = t.Text
+		}
+		if name := n.Get("name"); name.Is(jsontree.String) {
+			c.name = name.Text
+		}
+		if parent != nil {
+			c.form, c.depth = parent.form, parent.depth
+			switch parent.typ {
+			case "Form":
+				c.form = parent
+			case "If", "Switch":
+				c.depth++
+			}
+		}
+		s.components = append(s.components, c)
+		if spec := c.spec(); spec != nil && spec.input && c.name != "" && s.inputs[c.name] == nil {
+			s.inputs[c.name] = c
+		}
+		switch c.typ {
+		case "Form":
+			s.read(n.Get("children"), c, "children")
+		case "If":
+			s.read(n.Get("then"), c, "then")
+			s.read(n.Get("else"), c, "else")
+		case "Switch":
+			if cases := n.Get("cases"); cases.Is(jsontree.Object) {
+				for _, m := range cases.Members {
+					s.read(m.Value, c, m.Name)
+				}
+			}
+		}
+	}
+}

@@ -91,7 +91,7 @@ func (n *Node) Is(kind Kind) bool { return n != nil && n.Kind == kind }
 func (n *Node) True() bool { return n.Is(Boolean) && n.Text == "true" }
 
 // Path is the place of n as Meta writes it: screens[0].layout.children[2].label.
-// It is empty at the top.
+// It is empty at the top. Names of unreasonable length are cut.
 func (n *Node) Path() string {
 	var steps []*Node
 	for at := n; at != nil && at.Parent != nil; at = at.Parent {
@@ -108,9 +108,23 @@ func (n *Node) Path() string {
 		if b.Len() > 0 {
 			b.WriteByte('.')
 		}
-		b.WriteString(steps[i].Name)
+		b.WriteString(cut(steps[i].Name))
 	}
 	return b.String()
+}
+
+// cut keeps the paths of a document whose names are megabytes long from becoming
+// larger than the document.
+func cut(name string) string {
+	const limit = 128
+	if len(name) <= limit {
+		return name
+	}
+	end := limit
+	for !utf8.RuneStart(name[end]) {
+		end--
+	}
+	return name[:end] + "…"
 }
 
 // MaxDepth bounds nesting. The deepest document Meta's rules allow, data models

@@ -1,10 +1,12 @@
 package jsontree
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestEveryValueKnowsItsPlace(t *testing.T) {
@@ -38,6 +40,37 @@ func TestSyntaxErrorsNameTheirPlace(t *testing.T) {
 	}
 	if _, err := Parse([]byte(strings.Repeat("[", 1<<20))); err == nil {
 		t.Error("a million levels pass")
+	}
+}
+
+func TestColumnsOfALongLineCountCharacters(t *testing.T) {
+	text := []byte(`"` + strings.Repeat("añ漢🙂", 3000) + `"` + "\n" + strings.Repeat("é", 5000))
+	lines := NewLines(text)
+	first := strings.IndexByte(string(text), '\n')
+	for _, offset := range []int{0, 1, 1023, 1024, 1025, 4099, 20000, first, first + 1, first + 2001, len(text), len(text) + 1, -1} {
+		line, column := lines.Place(offset)
+		inside := text[:min(max(offset, 0), len(text))]
+		begin := bytes.LastIndexByte(inside, '\n') + 1
+		expected := 1
+		for i := begin; i < len(inside); i++ {
+			if utf8.RuneStart(text[i]) {
+				expected++
+			}
+		}
+		if line != 1+bytes.Count(inside, []byte{'\n'}) || column != expected {
+			t.Errorf("offset %d is at %d:%d, expected column %d", offset, line, column, expected)
+		}
+	}
+}
+
+func TestPathsAreBounded(t *testing.T) {
+	top, err := Parse([]byte(`{"` + strings.Repeat("é", 1<<16) + `":{"b":1}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := top.Members[0].Value.Get("b").Path()
+	if len(path) > 200 || !utf8.ValidString(path) || !strings.HasSuffix(path, "….b") {
+		t.Errorf("%q", path)
 	}
 }
 

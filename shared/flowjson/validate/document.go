@@ -10,12 +10,20 @@ type node = jsontree.Node
 // wrong: a rule that needs a value checks that it has the right kind, and says
 // nothing if it has not, because another rule does.
 type document struct {
-	root    *node
+	root *node
+	// version is the newest known one when the document names none, or one
+	// that is newer still.
 	version Version
 	// endpoint says that there is a data_api_version.
 	endpoint bool
 	screens  []*screen
 	byID     map[string]*screen // the first of each id
+	known    *knownObjects      // of the screens, read once; see objects
+	// declared are the ways of routing_model, navigated those of the navigate
+	// actions; nil without a routing model, or with too many screens.
+	declared, navigated *routes
+	// indexes are those of get.
+	indexes map[*node]map[string]*node
 }
 
 // screen is one element of screens that is an object.
@@ -28,6 +36,8 @@ type screen struct {
 	// those inside a Form, an If or a Switch after the one they stand in.
 	components []*component
 	inputs     map[string]*component // by name, the first of each
+	// named are the components of any type that have a name, the first of each.
+	named map[string]*component
 }
 
 // component is one object in a list of components.
@@ -48,12 +58,37 @@ func (c *component) attr(name string) *node { return c.node.Get(name) }
 // spec is what is known of the component's type, or nil.
 func (c *component) spec() *componentSpec { return componentSpecs[c.typ] }
 
+// eachAction calls f with every action of the component and of its items that is
+// an object.
+func (c *component) eachAction(f func(action *node)) {
+	for _, name := range []string{"on-click-action", "on-select-action", "on-unselect-action"} {
+		if action := c.attr(name); action.Is(jsontree.Object) {
+			f(action)
+		}
+	}
+	for _, list := range []string{"data-source", "list-items"} {
+		items := c.attr(list)
+		if !items.Is(jsontree.Array) {
+			continue
+		}
+		for _, item := range items.Items {
+			for _, name := range []string{"on-click-action", "on-select-action", "on-unselect-action"} {
+				if action := item.Get(name); action.Is(jsontree.Object) {
+					f(action)
+				}
+			}
+		}
+	}
+}
+
 // readDocument never fails: what it cannot read is left out.
 func readDocument(root *node) *document {
-	d := &document{root: root, byID: map[string]*screen{}}
+	d := &document{root: root, version: newest, byID: map[string]*screen{}, indexes: map[*node]map[string]*node{}}
 	d.endpoint = root.Get("data_api_version") != nil
 	if v := root.Get("version"); v.Is(jsontree.String) {
-		d.version, _ = parseVersion(v.Text)
+		if version, err := parseVersion(v.Text); err == nil && newest.AtLeast(version.Major, version.Minor) {
+			d.version = version
+		}
 	}
 	list := root.Get("screens")
 	if !list.Is(jsontree.Array) {
@@ -63,19 +98,23 @@ func readDocument(root *node) *document {
 		if n.Kind != jsontree.Object {
 			continue
 		}
-		s := &screen{node: n, terminal: n.Get("terminal").True(), inputs: map[string]*component{}}
+		s := &screen{node: n, terminal: n.Get("terminal").True()}
 		if id := n.Get("id"); id.Is(jsontree.String) {
 			s.id = id.Text
 		}
 		if data := n.Get("data"); data.Is(jsontree.Object) {
 			s.data = data
 		}
-		s.read(n.Get("layout").Get("children"), nil, "children")
+		if children := n.Get("layout").Get("children"); children.Is(jsontree.Array) && len(children.Items) > 0 {
+			s.inputs, s.named = map[string]*component{}, map[string]*component{}
+			s.read(children, nil, "children")
+		}
 		d.screens = append(d.screens, s)
 		if _, twice := d.byID[s.id]; !twice && s.id != "" {
 			d.byID[s.id] = s
 		}
 	}
+	d.declared, d.navigated = declaredRoutes(d), navigatedRoutes(d)
 	return d
 }
 
@@ -104,6 +143,9 @@ func (s *screen) read(list *node, parent *component, branch string) {
 			}
 		}
 		s.components = append(s.components, c)
+		if c.name != "" && s.named[c.name] == nil {
+			s.named[c.name] = c
+		}
 		if spec := c.spec(); spec != nil && spec.input && c.name != "" && s.inputs[c.name] == nil {
 			s.inputs[c.name] = c
 		}

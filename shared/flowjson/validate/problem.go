@@ -1,7 +1,5 @@
 package validate
 
-import "fmt"
-
 // Problem is one thing Meta would refuse, or that an author should know, in
 // the shape of Meta's validation_errors (Meta: "Flows API", "Flow JSON error
 // codes").
@@ -35,7 +33,7 @@ type Span struct {
 type Report struct {
 	Errors   []Problem // Meta refuses the document
 	Warnings []Problem // Meta accepts it
-	// Truncated says that there were more problems than MaxProblems.
+	// Truncated says that there may be more problems than are told.
 	Truncated bool
 }
 
@@ -79,6 +77,7 @@ const (
 	InvalidScreenDynamicData       Code = "INVALID_SCREEN_DYNAMIC_DATA"
 	InvalidScreenData              Code = "INVALID_SCREEN_DATA"
 	InvalidActionPayloadProperty   Code = "INVALID_ACTION_PAYLOAD_PROPERTY"
+	InvalidFooterPayload           Code = "INVALID_FOOTER_PAYLOAD_OUTSIDE_FORM"
 	MaxScreensNumber               Code = "MAX_SCREENS_NUMBER"
 	MaxFooterPerScreen             Code = "MAX_FOOTER_PER_SCREEN"
 	MaxEmbeddedLinkPerScreen       Code = "MAX_EMBEDDED_LINK_PER_SCREEN"
@@ -98,27 +97,16 @@ const (
 	MoreThanOneFooter              Code = "MORE_THAN_ONE_FOOTER"
 	NativeComponentInFormInitValue Code = "NATIVE_COMPONENT_IN_FORM_INIT_VALUES"
 
+	// Known from the web client's validator only, not from the page.
+	MaxComponentsPerScreen Code = "MAX_ALLOWED_COMPONENTS_PER_SCREEN"
+	InvalidSensitiveField  Code = "INVALID_SENSITIVE_FIELD"
+
 	// Ours, for warnings.
-	TextTooLong     Code = "TEXT_TOO_LONG"    // the client shortens it
-	VersionFrozen   Code = "VERSION_FROZEN"   // sends, but cannot be published any more
-	VersionUnknown  Code = "VERSION_UNKNOWN"  // newer than what is known here
-	DoubtfulRule    Code = "DOUBTFUL_RULE"    // sources disagree whether Meta refuses it
-	DuplicateKey    Code = "DUPLICATE_KEY"    // the last one counts
-	UnreachableData Code = "UNREACHABLE_DATA" // declared and never used or filled
+	TextTooLong    Code = "TEXT_TOO_LONG"   // the client shortens it
+	VersionFrozen  Code = "VERSION_FROZEN"  // sends, but cannot be published any more
+	VersionUnknown Code = "VERSION_UNKNOWN" // newer than what is known here
+	DoubtfulRule   Code = "DOUBTFUL_RULE"   // sources disagree whether Meta refuses it
+	DuplicateKey   Code = "DUPLICATE_KEY"   // the last one counts
 )
 
 const errorType = "FLOW_JSON_ERROR"
-
-// Version is a version of Flow JSON. Versions compare component by component:
-// 1.10 is newer than 1.9.
-type Version struct{ Major, Minor int }
-
-// AtLeast says whether v is other or newer.
-func (v Version) AtLeast(major, minor int) bool {
-	return v.Major > major || v.Major == major && v.Minor >= minor
-}
-
-// Below says whether v is older.
-func (v Version) Below(major, minor int) bool { return !v.AtLeast(major, minor) }
-
-func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson/jsontree"
@@ -53,6 +54,10 @@ func Flow(text []byte) *Report {
 	c.document = readDocument(root)
 	for _, list := range ruleLists {
 		for i := range list {
+			if len(c.report.Errors) >= MaxProblems {
+				c.report.Truncated = true // the other rules could add nothing
+				return c.done()
+			}
 			c.rule = &list[i]
 			c.rule.check(c)
 		}
@@ -74,69 +79,92 @@ func (c *checker) done() *Report {
 	return &c.report
 }
 
-// place is where the next problem is.
+// place is where the next problem is. Lines and columns are worked out only for
+// a problem that is kept: a hostile document may have a million of them.
 type place struct {
-	c        *checker
-	pointers []Pointer
+	c       *checker
+	anchors []anchor
 }
+
+// anchor is a part of the text, and the value whose path it gets.
+type anchor struct {
+	start, end int
+	node       *node // nil for none
+}
+
+// maxPointers bounds the places of one problem.
+const maxPointers = 20
 
 // on points at values. The first one is the problem's own place; values that
 // are nil are passed over, but one must be there.
 func (c *checker) on(nodes ...*node) place {
-	p := place{c: c}
+	p := place{c: c, anchors: make([]anchor, 0, min(len(nodes), maxPointers))}
 	for _, n := range nodes {
-		if n != nil {
-			p.pointers = append(p.pointers, Pointer{Span: c.span(n.Start, n.End), Path: n.Path()})
+		if n != nil && len(p.anchors) < maxPointers {
+			p.anchors = append(p.anchors, anchor{n.Start, n.End, n})
 		}
 	}
 	return p
 }
 
 // onKey points at the name of a member of n, for a key that should not be there.
-func (c *checker) onKey(n *node, m *jsontree.Member) place {
-	return place{c: c, pointers: []Pointer{{Span: c.span(m.Start, m.End), Path: m.Value.Path()}}}
+func (c *checker) onKey(_ *node, m *jsontree.Member) place {
+	return place{c, []anchor{{m.Start, m.End, m.Value}}}
+}
+
+// onStart points at the first character of a value, for something that is
+// missing in it and whose value may be long.
+func (c *checker) onStart(n *node) place {
+	return place{c, []anchor{{n.Start, n.Start + 1, n}}}
 }
 
 // at points at a part of the text.
-func (c *checker) at(start, end int) place {
-	return place{c: c, pointers: []Pointer{{Span: c.span(start, end)}}}
-}
-
-func (c *checker) span(start, end int) Span {
-	var s Span
-	s.LineStart, s.ColumnStart = c.lines.Place(start)
-	s.LineEnd, s.ColumnEnd = c.lines.Place(end)
-	return s
-}
+func (c *checker) at(start, end int) place { return place{c, []anchor{{start, end, nil}}} }
 
 func (p place) error(code Code, format string, args ...any) {
-	p.c.add(&p.c.report.Errors, p.problem(code, format, args))
+	p.add(&p.c.report.Errors, code, format, args)
 }
 
 func (p place) warn(code Code, format string, args ...any) {
-	p.c.add(&p.c.report.Warnings, p.problem(code, format, args))
+	p.add(&p.c.report.Warnings, code, format, args)
 }
 
-func (c *checker) add(list *[]Problem, problem Problem) {
+func (p place) add(list *[]Problem, code Code, format string, args []any) {
 	if len(*list) >= MaxProblems {
-		c.report.Truncated = true
+		p.c.report.Truncated = true
 		return
 	}
-	*list = append(*list, problem)
-}
-
-func (p place) problem(code Code, format string, args []any) Problem {
-	return Problem{
-		Error: code, ErrorType: errorType, Message: fmt.Sprintf(format, args...),
-		Span: p.pointers[0].Span, Pointers: p.pointers, Rule: p.c.rule.name,
+	problem := Problem{Error: code, ErrorType: errorType, Rule: p.c.rule.name}
+	for _, a := range p.anchors {
+		pointer := Pointer{}
+		pointer.LineStart, pointer.ColumnStart = p.c.lines.Place(a.start)
+		pointer.LineEnd, pointer.ColumnEnd = p.c.lines.Place(a.end)
+		if a.node != nil {
+			pointer.Path = a.node.Path()
+		}
+		problem.Pointers = append(problem.Pointers, pointer)
 	}
+	if len(problem.Pointers) > 0 {
+		problem.Span = problem.Pointers[0].Span
+	}
+	for i, arg := range args {
+		if s, isText := arg.(string); isText {
+			args[i] = clip(s)
+		}
+	}
+	problem.Message = fmt.Sprintf(format, args...)
+	*list = append(*list, problem)
 }
 
 // clip bounds what a message repeats of the document.
 func clip(s string) string {
-	const limit = 64
-	if len(s) > limit {
-		return s[:limit] + "…"
+	const limit = 200
+	if len(s) <= limit {
+		return s
 	}
-	return s
+	end := limit
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
 }

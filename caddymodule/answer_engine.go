@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -14,9 +15,9 @@ func init() {
 	caddy.RegisterModule(new(Engine))
 }
 
-// Engine answers from the flow's definition alone: the routing model says which
-// screen comes next, the data models what is shown on it. No application is
-// needed.
+// Engine answers from the flow's definition: its logic, where it has any, else
+// its routing model, says which screen comes next and what is shown on it. No
+// application is needed; logic may fetch from the upstreams of the app.
 type Engine struct{}
 
 // CaddyModule returns the Caddy module information.
@@ -25,18 +26,19 @@ func (*Engine) CaddyModule() caddy.ModuleInfo {
 }
 
 // Answer runs the built-in engine.
-func (*Engine) Answer(_ context.Context, turn *Turn) ([]byte, error) {
+func (*Engine) Answer(ctx context.Context, turn *Turn) ([]byte, error) {
 	if turn.Definition == nil {
 		return nil, errors.New("the engine has no definition of this flow")
 	}
-	reply, err := flow.Answer(turn.Definition, turn.Session, turn.Request)
+	reply, err := flow.Answer(ctx, turn.Definition, turn.Session, turn.Request, flow.Env{Now: time.Now(), Fetch: turn.Fetch})
 	if err != nil {
 		return nil, err
 	}
 	return reply.JSON(), nil
 }
 
-// Pure is true: the engine only computes.
+// Pure is true: the engine computes, and what it fetches it fetches once (see
+// Turn.Fetch).
 func (*Engine) Pure() bool { return true }
 
 // NeedsDefinition is true.

@@ -8,10 +8,12 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/upstream"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 )
@@ -22,8 +24,8 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App holds what all handlers of WhatsApp Flows share: the connection to Redis
-// and the accounts with their secrets and keys.
+// App holds what all handlers of WhatsApp Flows share: the connection to Redis,
+// the accounts with their secrets and keys, and the upstreams of flows.
 //
 // Every value may hold placeholders such as `{file./run/secrets/app_secret}` or
 // `{env.APP_SECRET}`. They are replaced when the configuration is loaded, never
@@ -47,11 +49,19 @@ type App struct {
 	// made from the environment.
 	Accounts map[string]*Account `json:"accounts,omitempty"`
 
+	// Upstreams are the services that the logic of flows may fetch from, by the
+	// name it has for them: 1 to 128 of A-Z, a-z, 0-9, `.`, `_` and `-`. They
+	// serve all accounts.
+	Upstreams map[string]*Upstream `json:"upstreams,omitempty"`
+
 	ctx     caddy.Context
 	logger  *zap.Logger
 	env     setting.Source
 	backend *backend
 	poolKey string
+
+	pool             *upstream.Pool
+	checkedUpstreams sync.Map // hash of a definition → true
 }
 
 // CaddyModule returns the Caddy module information.
@@ -85,6 +95,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 	}
 
+	if err := a.provisionUpstreams(); err != nil {
+		return err
+	}
 	keys, err := a.keys()
 	if err != nil {
 		return err
@@ -169,8 +182,10 @@ func (a *App) Start() error {
 // the Redis client outlives them.
 func (a *App) Stop() error { return nil }
 
-// Cleanup gives up this configuration's hold on the Redis client.
+// Cleanup gives up this configuration's hold on the Redis client and on the
+// connections to upstreams.
 func (a *App) Cleanup() error {
+	a.releaseUpstreams()
 	if a.backend == nil {
 		return nil // Provision failed before the client was taken
 	}

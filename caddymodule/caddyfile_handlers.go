@@ -6,7 +6,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"github.com/dustin/go-humanize"
 )
 
 // UnmarshalCaddyfile reads the directive:
@@ -32,7 +31,7 @@ func (h *FlowHandler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"endpoint":         func() error { return h.unmarshalEndpoint(d) },
 		"flows":            func() error { return one(d, &h.Flows) },
 		"timeout":          func() error { return duration(d, &h.Timeout, minTimeout) },
-		"max_body":         func() error { return h.unmarshalMaxBody(d) },
+		"max_body":         func() error { return size(d, &h.MaxBody, maxMaxBody) },
 		"session_ttl":      func() error { return duration(d, &h.SessionTTL, minSessionTTL) },
 		"retry_window":     func() error { h.RetryWindow = new(caddy.Duration); return duration(d, h.RetryWindow, 0) },
 		"fallback_message": func() error { return one(d, &h.FallbackMessage) },
@@ -62,19 +61,6 @@ func (h *FlowHandler) unmarshalEndpoint(d *caddyfile.Dispenser) error {
 		return err
 	}
 	h.EndpointRaw = caddyconfig.JSONModuleObject(module, "name", name, nil)
-	return nil
-}
-
-func (h *FlowHandler) unmarshalMaxBody(d *caddyfile.Dispenser) error {
-	var text string
-	if err := one(d, &text); err != nil {
-		return err
-	}
-	size, err := humanize.ParseBytes(text)
-	if err != nil || size == 0 || size > maxMaxBody {
-		return d.Errf("max_body is %q, expected a size such as 10MiB, at most %s", text, humanize.IBytes(maxMaxBody))
-	}
-	h.MaxBody = int64(size)
 	return nil
 }
 

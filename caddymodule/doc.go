@@ -31,5 +31,6 @@
 //
 // A request travels through flow_handler.go (limits, account, flow),
 // flow_exchange.go (signature, envelope, decryption), flow_turn.go (token,
-// session, answer) and, when there is no answer, flow_fallback.go.
+// session, answer) and, when there is no answer, flow_fallback.go. What a flow's
+// logic fetches goes through fetches.go to an [Upstream].
 package caddymodule

@@ -43,6 +43,9 @@ type Turn struct {
 
 	// IdempotencyKey is the same whenever the same step is asked again.
 	IdempotencyKey string
+	// Fetch asks the configured upstreams. What one request has fetched is not
+	// asked for again when Answer runs once more.
+	Fetch flow.Fetcher
 	// MaxReply bounds the reply in bytes.
 	MaxReply int64
 

@@ -38,6 +38,7 @@ type exchange struct {
 	sealer   *flowcrypto.Sealer
 	request  *flow.Request
 	def      *flow.Definition // the current one
+	fetches  *fetches         // of this request's logic
 
 	action  string // metric labels
 	outcome string
@@ -107,7 +108,7 @@ func (x *exchange) serve(ctx context.Context, w http.ResponseWriter) (state.Stor
 // must not turn every flow red.
 func (x *exchange) ping() (state.Stored, error) {
 	def, known := x.source.current(x.account.name, x.name)
-	x.def = def
+	x.met(def)
 	if def == nil && x.needsDefinition() {
 		if known {
 			return x.refuse(http.StatusNotFound, "unknown_flow")
@@ -124,6 +125,14 @@ func (x *exchange) ping() (state.Stored, error) {
 func (x *exchange) needsDefinition() bool {
 	_, fromFiles := x.source.(directory)
 	return fromFiles || x.endpoint.NeedsDefinition()
+}
+
+// met takes note of the current definition.
+func (x *exchange) met(def *flow.Definition) {
+	x.def = def
+	if def != nil && x.endpoint.NeedsDefinition() {
+		x.app.warnOfUpstreams(x.name, def)
+	}
 }
 
 // acknowledge takes the phone's report that it refused a reply. It is

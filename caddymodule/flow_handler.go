@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -158,6 +160,11 @@ func (h *FlowHandler) provisionSource() error {
 		definitions, err := loadDirectory(path)
 		if err != nil {
 			return err
+		}
+		for _, name := range slices.Sorted(maps.Keys(definitions)) {
+			if err := h.app.missingUpstreams(definitions[name]); err != nil && h.endpoint.NeedsDefinition() {
+				return fmt.Errorf("flows %s: flow %s: %w", path, name, err)
+			}
 		}
 		h.source = definitions
 	}

@@ -41,7 +41,7 @@ func (x *exchange) turn(ctx context.Context) (state.Stored, error) {
 		return state.Stored{}, infrastructure(http.StatusServiceUnavailable, err)
 	}
 	def, err := x.source.lookup(ctx, x.account.name, x.name)
-	x.def = def
+	x.met(def)
 	if err != nil && x.needsDefinition() {
 		if errors.Is(err, errUnknownFlow) {
 			return x.refuse(http.StatusNotFound, "unknown_flow")
@@ -56,7 +56,7 @@ func (x *exchange) turn(ctx context.Context) (state.Stored, error) {
 		return stored, nil
 	}
 
-	user, dead := x.verifyToken(time.Now())
+	claims, dead := x.verifyToken(time.Now())
 	lookup := x.lookup(ctx, dead != nil)
 	opened, err := x.backend.store.Open(ctx, lookup)
 	if err != nil {
@@ -74,7 +74,7 @@ func (x *exchange) turn(ctx context.Context) (state.Stored, error) {
 	if dead != nil {
 		return x.tokenDead(c, x.account.expired, dead)
 	}
-	return x.answer(ctx, c, user, opened.Version, opened.Session)
+	return x.answer(ctx, c, claims, opened.Version, opened.Session)
 }
 
 // claim is the right to answer, as it stands in Redis.
@@ -85,29 +85,28 @@ type claim struct {
 
 // verifyToken checks the flow token. The result is remembered but not answered
 // yet: an envelope that has its answer gets that one, whatever the time is now.
-func (x *exchange) verifyToken(now time.Time) (user string, dead error) {
+func (x *exchange) verifyToken(now time.Time) (claims flowtoken.Claims, dead error) {
 	token := x.request.Token
 	switch {
 	case flowtoken.IsSigned(token):
-		claims, err := flowtoken.Verify(x.account.tokenSecrets, token, now)
-		if err != nil {
-			return "", err
+		var err error
+		if claims, err = flowtoken.Verify(x.account.tokenSecrets, token, now); err != nil {
+			return flowtoken.Claims{}, err
 		}
 		if claims.Flow != "" && claims.Flow != x.name {
-			return "", errors.New("the flow token was made for another flow")
+			return flowtoken.Claims{}, errors.New("the flow token was made for another flow")
 		}
-		user = claims.User
 	case x.account.RequireSignedTokens:
-		return "", errors.New("the flow token is not signed, and the account requires it")
+		return flowtoken.Claims{}, errors.New("the flow token is not signed, and the account requires it")
 	}
 	// Some iOS clients leave the token out but send its signature. Without a
 	// token there is no session to protect: the request is stateless.
 	if x.request.TokenSignature != "" && token != "" {
 		if err := flowtoken.VerifySignature(x.request.TokenSignature, token, x.account.appSecrets); err != nil {
-			return "", err
+			return flowtoken.Claims{}, err
 		}
 	}
-	return user, nil
+	return claims, nil
 }
 
 // lookup names the state of this request. One with a dead token is not let near
@@ -146,7 +145,7 @@ func (x *exchange) tokenDead(c *claim, message string, why error) (state.Stored,
 // answer runs the endpoint and commits what it said. When another request has
 // moved the session in the meantime a pure endpoint runs once more; what any
 // other said is applied to the newer session, because it must not be asked twice.
-func (x *exchange) answer(ctx context.Context, c *claim, user string, version int64, stored []byte) (state.Stored, error) {
+func (x *exchange) answer(ctx context.Context, c *claim, claims flowtoken.Claims, version int64, stored []byte) (state.Stored, error) {
 	var said []byte
 	for attempt := 0; ; attempt++ {
 		prev := x.previous(stored)
@@ -163,8 +162,11 @@ func (x *exchange) answer(ctx context.Context, c *claim, user string, version in
 			return x.refuse(http.StatusBadRequest, "unknown_screen")
 		}
 		session.Version = version + 1
-		if user != "" {
-			session.User = user
+		if claims.User != "" {
+			session.User = claims.User
+		}
+		if claims.Name != "" {
+			session.UserName = claims.Name
 		}
 
 		if said == nil || x.endpoint.Pure() {
@@ -236,9 +238,10 @@ func (x *exchange) definition(ctx context.Context, prev *flow.Session) (*flow.De
 
 // ask has the endpoint answer.
 func (x *exchange) ask(ctx context.Context, c *claim, def *flow.Definition, session *flow.Session) ([]byte, error) {
+	key := x.idempotencyKey(c, session)
 	return x.endpoint.Answer(ctx, &Turn{
 		Account: x.account.name, Flow: x.name, Definition: def, Session: session, Request: x.request,
-		IdempotencyKey: x.idempotencyKey(c, session), MaxReply: x.MaxBody,
+		IdempotencyKey: key, Fetch: x.fetcher(key), MaxReply: x.MaxBody,
 		HTTP: x.http, Next: x.next,
 	})
 }

@@ -342,20 +342,33 @@ func (s *site) events() []event.Entry {
 // publish puts a definition into Redis as the worker does.
 func (s *site) publish(account, name string, flowJSON []byte) *flow.Definition {
 	s.t.Helper()
-	def, err := flow.Load(flowJSON, nil)
+	return s.publishLogic(account, name, flowJSON, nil)
+}
+
+func (s *site) publishLogic(account, name string, flowJSON, logic []byte) *flow.Definition {
+	s.t.Helper()
+	def, err := flow.Load(flowJSON, logic)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.publishDocument(account, name, def.Document())
+	return def
+}
+
+// publishDocument publishes what may not even be a definition.
+func (s *site) publishDocument(account, name string, document []byte) {
+	s.t.Helper()
 	ctx := context.Background()
 	field := keyspace.IndexField(account, name)
+	sum := sha256.Sum256(document)
+	hash := hex.EncodeToString(sum[:])
 	if err := errorsOf(
-		s.redis.Set(ctx, s.keys.Definition(def.Hash()), def.Document(), 0).Err(),
-		s.redis.HSet(ctx, s.keys.Index(), field, def.Hash()).Err(),
+		s.redis.Set(ctx, s.keys.Definition(hash), document, 0).Err(),
+		s.redis.HSet(ctx, s.keys.Index(), field, hash).Err(),
 		s.redis.Publish(ctx, s.keys.Changed(), field).Err(),
 	); err != nil {
 		s.t.Fatal(err)
 	}
-	return def
 }
 
 func errorsOf(errs ...error) error {

@@ -3,8 +3,11 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/upstream"
 )
 
 const (
@@ -41,7 +44,26 @@ var (
 		"Health checks answered for a flow that is not known yet.", "account")
 	unacknowledgedTotal = counter("unacknowledged_errors_total",
 		"Error notifications that were acknowledged but could not be stored.", "account")
+	fetchesTotal = counter("fetches_total",
+		"Fetches of flows by upstream and result: ok, status (4xx or 5xx), timeout, error, invalid (not sent), "+
+			"cached, shared (one request served several users).", "upstream", "result")
+	upstreamSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: metricsNamespace, Subsystem: metricsSubsystem, Name: "upstream_request_duration_seconds",
+		Help:    "Time of the requests that were sent to an upstream, the answer's body included.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"upstream"})
 )
+
+// upstreamMetrics counts what upstreams are asked.
+type upstreamMetrics struct{}
+
+func (upstreamMetrics) Fetched(name string, result upstream.Result) {
+	fetchesTotal.WithLabelValues(name, string(result)).Inc()
+}
+
+func (upstreamMetrics) Sent(name string, took time.Duration) {
+	upstreamSeconds.WithLabelValues(name).Observe(took.Seconds())
+}
 
 func counter(name, help string, labels ...string) *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -54,6 +76,7 @@ func registerMetrics(registry *prometheus.Registry, b *backend) error {
 	collectors := []prometheus.Collector{
 		requestsTotal, requestSeconds, refusedTotal, keyHitsTotal,
 		fallbacksTotal, webhooksTotal, unknownPingsTotal, unacknowledgedTotal,
+		fetchesTotal, upstreamSeconds,
 		gauge("redis_up", "1 when Redis answered within the last second.", func() float64 {
 			if b.up.Load() {
 				return 1

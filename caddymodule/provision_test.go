@@ -23,6 +23,9 @@ func TestWhatValidateRefuses(t *testing.T) {
 	account := func(options string) string {
 		return "\n\twhatsapp_flows {\n\t\taccount acme {\n" + options + "\n\t\t}\n\t}"
 	}
+	upstream := func(rest string) string {
+		return "\n\twhatsapp_flows {\n\t\tupstream calendar " + rest + "\n\t}"
+	}
 	for name, c := range map[string]struct {
 		env          map[string]string
 		global, body string
@@ -105,6 +108,14 @@ func TestWhatValidateRefuses(t *testing.T) {
 			body: "\twhatsapp_flow {\n\t\tendpoint engine\n\t\tflows internal\n\t}",
 			want: "flows: internal holds no flow",
 		},
+		"a flow that fetches from an upstream there is not": {
+			global: upstream("https://calendar.internal"), body: "\twhatsapp_flow {\n\t\tendpoint engine\n\t\tflows testdata/fetching\n\t}", edit: [2]string{`"calendar":`, `"calender":`},
+			want: "flows testdata/fetching: flow slots: its logic fetches from calendar, but the global option whatsapp_flows defines as upstream: calender",
+		},
+		"a flow that fetches, and no upstream": {
+			body: "\twhatsapp_flow {\n\t\tendpoint engine\n\t\tflows testdata/fetching\n\t}",
+			want: "its logic fetches from calendar, but the global option whatsapp_flows defines as upstream: none",
+		},
 		"a flow that is not in the directory": {
 			body: "\twhatsapp_flow {\n\t\tflow other\n\t\tflows testdata/flows\n\t}",
 			want: `flow "other" is not in testdata/flows, which holds booking`,
@@ -120,6 +131,34 @@ func TestWhatValidateRefuses(t *testing.T) {
 		"a timeout in the environment over WhatsApp's": {
 			env: map[string]string{"FLOW_ENDPOINT_TIMEOUT": "10000"}, body: sites,
 			want: "FLOW_ENDPOINT_TIMEOUT is 10s, expected at least 1ms and at most 9s",
+		},
+		"an upstream without its secret": {
+			global: upstream("https://calendar.internal {\n\t\t\theader Authorization \"Bearer {env.NOT_SET}\"\n\t\t}"), body: sites,
+			want: "upstream calendar: header Authorization: the placeholder {env.NOT_SET} is empty or cannot be read",
+		},
+		"an upstream whose URL is not set": {
+			global: upstream("{env.NOT_SET}"), body: sites,
+			want: "upstream calendar: the URL: the placeholder {env.NOT_SET} is empty or cannot be read",
+		},
+		"an upstream whose URL holds a password": {
+			env: map[string]string{"CALENDAR_URL": "https://ada:hunter22@calendar.internal"}, global: upstream("{env.CALENDAR_URL}"), body: sites,
+			want: "upstream calendar: the URL holds a user or a password: send them as header Authorization",
+		},
+		"an upstream with a header of two lines": {
+			env: map[string]string{"CALENDAR_KEY": "hunter22\nX-Admin: 1"}, global: upstream("https://calendar.internal {\n\t\t\theader X-Key {env.CALENDAR_KEY}\n\t\t}"), body: sites,
+			want: "upstream calendar: header X-Key: its value is empty or holds a character that a header cannot",
+		},
+		"an upstream with a timeout over WhatsApp's": {
+			global: upstream("https://calendar.internal {\n\t\t\ttimeout 10s\n\t\t}"), body: sites,
+			want: "upstream calendar: timeout is 10s, expected at least 1ms and at most 9s",
+		},
+		"an upstream whose name cannot be": {
+			global: upstream("https://calendar.internal"), body: sites, edit: [2]string{`"calendar":`, `"a/b":`},
+			want: `upstream name "a/b": expected 1 to 128 of`,
+		},
+		"an upstream without URL": {
+			global: upstream("https://calendar.internal"), body: sites, edit: [2]string{`"url":"https://calendar.internal"`, ``},
+			want: "upstream calendar: no URL, expected one such as",
 		},
 		"a default flow that cannot be": {
 			env: map[string]string{"DEFAULT_FLOW_NAME": "a/b"}, body: sites,

@@ -7,10 +7,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// refusalsEvery is how often a kind of refusal is logged at most. Anyone can
-// send what is refused, so the log must not grow with it; but who sets a flow up
-// must see why Meta's health check is red.
-const refusalsEvery = time.Minute
+// logEvery is how often a kind of refusal is logged at most. Anyone can send what
+// is refused, so the log must not grow with it; but who sets a flow up must see
+// why Meta's health check is red.
+const logEvery = time.Minute
 
 // hints say what to do about a refusal, by its reason as the metrics name it.
 var hints = map[string]string{
@@ -27,38 +27,44 @@ var hints = map[string]string{
 
 // refusals are logged the first time and then once a minute, with how many there
 // were in between. It belongs to the process.
-var refusals = refusalLog{last: make(map[string]*refusalCount)}
+var refusals = refusalLog{minuteLog{last: make(map[string]*minuteCount)}}
 
-type refusalLog struct {
-	mu   sync.Mutex
-	last map[string]*refusalCount // by account and reason: few
-}
-
-type refusalCount struct {
-	logged time.Time
-	since  int // refusals that were not logged
-}
+type refusalLog struct{ minuteLog }
 
 // report logs a refusal of what ("flow request", "webhook") unless the same kind
 // was logged less than a minute ago.
 func (l *refusalLog) report(logger *zap.Logger, what, account, reason string, status int, now time.Time, fields ...zap.Field) {
-	key := what + "\x00" + account + "\x00" + reason
-	l.mu.Lock()
-	count := l.last[key]
-	if count == nil {
-		count = new(refusalCount)
-		l.last[key] = count
-	}
-	since := count.since
-	due := now.Sub(count.logged) >= refusalsEvery
-	if due {
-		count.logged, count.since = now, 0
-	} else {
-		count.since++
-	}
-	l.mu.Unlock()
-	if due {
+	if since, due := l.due(what+"\x00"+account+"\x00"+reason, now); due {
 		logger.Warn(what+" refused", append(fields, zap.String("account", account), zap.Int("status", status),
 			zap.String("reason", reason), zap.String("hint", hints[reason]), zap.Int("more_since_last_logged", since))...)
 	}
+}
+
+// minuteLog decides what is logged: each kind once a minute.
+type minuteLog struct {
+	mu   sync.Mutex
+	last map[string]*minuteCount // by kind: few
+}
+
+type minuteCount struct {
+	logged time.Time
+	since  int // how many were not logged
+}
+
+// due says whether one more of a kind is to be logged, and how many there were
+// since the last that was.
+func (l *minuteLog) due(kind string, now time.Time) (since int, due bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	count := l.last[kind]
+	if count == nil {
+		count = new(minuteCount)
+		l.last[kind] = count
+	}
+	if now.Sub(count.logged) < logEvery {
+		count.since++
+		return 0, false
+	}
+	since, count.since, count.logged = count.since, 0, now
+	return since, true
 }

@@ -11,7 +11,7 @@ import (
 func TestRefusalsAreLoggedOnceAMinuteWithTheirCount(t *testing.T) {
 	core, logged := observer.New(zap.DebugLevel)
 	logger := zap.New(core)
-	l := refusalLog{last: make(map[string]*refusalCount)}
+	l := refusalLog{minuteLog{last: make(map[string]*minuteCount)}}
 	start := time.Now()
 	report := func(reason string, after time.Duration) {
 		l.report(logger, "flow request", "default", reason, 432, start.Add(after))
@@ -22,7 +22,7 @@ func TestRefusalsAreLoggedOnceAMinuteWithTheirCount(t *testing.T) {
 		report("signature", time.Duration(i)*time.Millisecond)
 	}
 	report("decryption", time.Second) // another kind is not held back
-	report("signature", refusalsEvery)
+	report("signature", logEvery)
 
 	entries := logged.All()
 	if len(entries) != 3 {

@@ -51,7 +51,7 @@ func engineWith(hook func(context.Context, *Turn) error) *atomic.Int32 {
 				return nil, err
 			}
 		}
-		reply, err := flow.Answer(turn.Definition, turn.Session, turn.Request)
+		reply, err := flow.Answer(ctx, turn.Definition, turn.Session, turn.Request, flow.Env{Now: time.Now(), Fetch: turn.Fetch})
 		return reply.JSON(), err
 	}
 	testAnswer.Store(&answer)

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"context"
 	"os"
 	"testing"
 )
@@ -43,7 +44,7 @@ func BenchmarkStep(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		reply, err := Answer(def, s, comment)
+		reply, err := Answer(context.Background(), def, s, comment, Env{Now: noon})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -64,7 +65,7 @@ func BenchmarkAnswerAndGuard(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		reply, err := Answer(def, s, req)
+		reply, err := Answer(context.Background(), def, s, req, Env{Now: noon})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -82,6 +83,35 @@ func BenchmarkLoad(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := Load(raw, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkAnswerWithLogic is a step by rules as a flow may have them: a
+// variable, three checks, three rules of next, a list of options.
+func BenchmarkAnswerWithLogic(b *testing.B) {
+	def := surveyWith(b, surveyRules(b))
+	req := request(b, DataExchange, "RECOMMEND", "tok", `{"score":"4","comment":"Friendly staff","topics":["a"],"again":false,"kind":"nps","max":10}`)
+	s, err := Begin(nil, def, req, noon)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Vars = nil
+		reply, err := Answer(context.Background(), def, s, req, Env{Now: noon})
+		if err != nil || reply.Screen != "DETRACTOR" {
+			b.Fatal(reply.Screen, err)
+		}
+	}
+}
+
+func BenchmarkLoadWithLogic(b *testing.B) {
+	raw, rules := survey(b), []byte(surveyRules(b))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Load(raw, rules); err != nil {
 			b.Fatal(err)
 		}
 	}

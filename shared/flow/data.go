@@ -14,9 +14,16 @@ import (
 // empty where model and components allow one. Examples of the Flow JSON are
 // never shown. s may be nil. The error is a *LogicError.
 func (d *Definition) fill(screen string, s *Session, req *Request) (map[string]json.RawMessage, error) {
+	return d.fillRest(screen, s, req, map[string]json.RawMessage{})
+}
+
+// fillRest is fill for the keys that data does not have yet.
+func (d *Definition) fillRest(screen string, s *Session, req *Request, data map[string]json.RawMessage) (map[string]json.RawMessage, error) {
 	target := d.flow.Screen(screen)
-	data := make(map[string]json.RawMessage, len(target.Keys))
 	for _, key := range target.Keys {
+		if _, given := data[key]; given {
+			continue
+		}
 		if value, ok := req.Data[key]; ok && usable(target, key, value) {
 			data[key] = value
 		} else if value, ok := s.latest(key); ok && usable(target, key, value) {
@@ -41,9 +48,12 @@ func usable(target *flowjson.Screen, key string, value json.RawMessage) bool {
 		return false
 	}
 	feed, feeds := target.Feeds[key]
-	if !feeds {
-		return true
-	}
+	return !feeds || enough(feed, value)
+}
+
+// enough says whether a value has in it what the component that lives on it
+// needs.
+func enough(feed flowjson.Feed, value json.RawMessage) bool {
 	if kindOf(value) == "string" {
 		return len(value) > len(`""`)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow/logic"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
 )
 
@@ -20,6 +21,8 @@ const documentVersion = 1
 type Definition struct {
 	flow     *flowjson.Document
 	flowJSON []byte
+	logic    []byte
+	rules    *logic.Rules // nil without logic
 	document []byte
 	hash     string
 	entries  []string
@@ -36,21 +39,22 @@ type document struct {
 	Logic    string `json:"logic,omitempty"`
 }
 
-// Load reads a Flow JSON and its logic. logic is nil, or empty, for a flow that
-// follows its routing model.
-func Load(flowJSON, logic []byte) (*Definition, error) {
-	if len(bytes.TrimSpace(logic)) > 0 {
-		return nil, errors.New("logic: this version does not support logic rules: leave the file out to follow the routing model, or answer with `endpoint next`")
+// Load reads a Flow JSON and its logic, YAML or JSON. rules is nil, or blank, for
+// a flow that follows its routing model. What is wrong with the logic is a
+// *logic.Errors with every mistake.
+func Load(flowJSON, rules []byte) (*Definition, error) {
+	if len(bytes.TrimSpace(rules)) == 0 {
+		rules = nil
 	}
 	parsed, err := flowjson.Parse(flowJSON)
 	if err != nil {
 		return nil, err
 	}
-	blob, err := encode(document{V: documentVersion, FlowJSON: string(flowJSON)})
+	blob, err := encode(document{V: documentVersion, FlowJSON: string(flowJSON), Logic: string(rules)})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the document of a flow: %w", err)
 	}
-	return build(parsed, bytes.Clone(flowJSON), blob)
+	return build(parsed, bytes.Clone(flowJSON), bytes.Clone(rules), blob)
 }
 
 // ParseDocument reads what Document made, possibly in another version of this
@@ -72,10 +76,11 @@ func ParseDocument(blob []byte) (*Definition, error) {
 	return d, nil
 }
 
-func build(parsed *flowjson.Document, flowJSON, blob []byte) (*Definition, error) {
+func build(parsed *flowjson.Document, flowJSON, rules, blob []byte) (*Definition, error) {
 	d := &Definition{
 		flow:     parsed,
 		flowJSON: flowJSON,
+		logic:    rules,
 		document: blob,
 		hash:     hashOf(blob),
 		before:   make(map[string][]string, len(parsed.Screens)),
@@ -96,6 +101,12 @@ func build(parsed *flowjson.Document, flowJSON, blob []byte) (*Definition, error
 	if len(d.entries) == 0 {
 		return nil, errors.New("routing_model: every screen has an edge leading to it, so the flow has no entry screen: remove the edges that lead back")
 	}
+	if len(rules) > 0 {
+		var err error
+		if d.rules, err = logic.Compile(rules, parsed, d.entries); err != nil {
+			return nil, err
+		}
+	}
 	d.lost = d.findLost()
 	d.warnings = d.findWarnings()
 	return d, nil
@@ -114,6 +125,18 @@ func (d *Definition) Hash() string { return d.hash }
 // {"v":1,"flow_json":"…","logic":"…"}, logic left out when there is none. The
 // same Flow JSON gives the same bytes. Callers must not change them.
 func (d *Definition) Document() []byte { return d.document }
+
+// Logic is the logic as it was written, byte for byte; empty for a flow that
+// follows its routing model. Callers must not change it.
+func (d *Definition) Logic() []byte { return d.logic }
+
+// Upstreams are the names of the upstreams its logic fetches from, sorted.
+func (d *Definition) Upstreams() []string {
+	if d.rules == nil {
+		return nil
+	}
+	return slices.Clone(d.rules.Upstreams())
+}
 
 // Flow is the parsed Flow JSON. Callers must not change it.
 func (d *Definition) Flow() *flowjson.Document { return d.flow }

@@ -58,7 +58,8 @@ func TestTheDocumentOfADefinition(t *testing.T) {
 
 func TestLoadRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ flow, logic, err string }{
-		"logic":       {tiny, "init: {}", "logic: this version does not support logic rules"},
+		"logic":       {tiny, "init: {screen: OTHER}", "logic.yaml:1:16: OTHER: the flow has screens ONLY"},
+		"JSON logic":  {tiny, `{"init": {"screen": "OTHER"}}`, "logic.json:1:22: OTHER: the flow has screens ONLY"},
 		"broken JSON": {"{\n  \"version\": 7.3,\n  x", "", "line 3, column 3"},
 		"no entry":    {circle, "", "routing_model: every screen has an edge leading to it, so the flow has no entry screen: remove the edges that lead back"},
 	} {
@@ -98,7 +99,9 @@ func TestLoadDir(t *testing.T) {
 		{"nothing there", fstest.MapFS{"README.md": file("x")}, "[]", ""},
 		{"a broken file", fstest.MapFS{"survey.json": file("{")}, "", "survey.json: flow JSON is not a JSON object: line 1"},
 		{"a broken file in a folder", fstest.MapFS{"book/flow.json": file("{}")}, "", "book/flow.json: version is missing"},
-		{"logic", fstest.MapFS{"book/flow.json": file(tiny), "book/logic.yaml": file("init: {}")}, "", "book/logic.yaml: logic: this version"},
+		{"logic", fstest.MapFS{"book/flow.json": file(tiny), "book/logic.yaml": file("init: {screen: X}")}, "", "book/logic.yaml:1:16: X: the flow has screens ONLY"},
+		{"logic twice", fstest.MapFS{"book/flow.json": file(tiny), "book/logic.yaml": file("screens: {}"), "book/logic.json": file("{}")}, "", "book/logic.json: the logic of this flow is already given by book/logic.yaml: keep one of them"},
+		{"sound logic", fstest.MapFS{"book/flow.json": file(tiny), "book/logic.yml": file("init: {screen: ONLY}")}, "[book]", ""},
 		{"one flow twice", fstest.MapFS{"book/flow.json": file(tiny), "book.json": file(tiny)}, "", "the flow book is already defined by book/flow.json: keep one of them"},
 	}
 	for _, test := range tests {

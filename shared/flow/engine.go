@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -12,43 +13,39 @@ import (
 // LogicError says that the definition does not tell what to answer.
 type LogicError struct {
 	Screen string // where the request came from; empty on INIT
-	Reason string
+	Place  string // of the rule that failed, "logic.yaml:12:9"; empty without one
+	Reason string // never holds a value
 }
 
 func (e *LogicError) Error() string {
-	if e.Screen == "" {
-		return e.Reason
+	text := e.Reason
+	if e.Place != "" {
+		text = e.Place + ": " + text
 	}
-	return "screen " + e.Screen + ": " + e.Reason
+	if e.Screen != "" {
+		text = "screen " + e.Screen + ": " + text
+	}
+	return text
 }
 
-// Answer is what a flow without logic answers: INIT shows the entry screen,
+// Answer is what a flow answers: by the rules of its logic, and where they say
+// nothing by its routing model. That is, INIT shows the entry screen,
 // data_exchange the screen the routing model leads to, BACK the screen before,
-// and the last screen ends the flow with everything the user answered. s is the
-// session as Begin returned it. The error is a *LogicError.
-func Answer(def *Definition, s *Session, req *Request) (Reply, error) {
+// and the last screen ends the flow with everything the user answered.
+//
+// s is the session as Begin returned it; what rules remember is written to it
+// when there is an answer. ctx bounds the fetches and the computing of rules.
+// The error is a *LogicError.
+func Answer(ctx context.Context, def *Definition, s *Session, req *Request, env Env) (Reply, error) {
 	if def == nil {
 		return Reply{}, &LogicError{Screen: req.Screen, Reason: "the flow has no definition: publish one, or use endpoint next"}
 	}
-	var screen string
-	var err error
-	switch req.Action {
-	case Init:
-		screen = def.entryFor(req)
-	case Back:
-		screen, err = def.screenBefore(s, req)
-	case DataExchange, Navigate:
-		if def.Ends(req.Screen) {
-			return finished(s, req), nil
-		}
-		screen, err = def.screenAfter(req)
-	case Complete:
-		return finished(s, req), nil
-	default:
-		err = &LogicError{Screen: req.Screen, Reason: fmt.Sprintf("the action %q has no answer", clip(string(req.Action)))}
+	if def.rules != nil {
+		return answerByRules(ctx, def, s, req, env)
 	}
-	if err != nil {
-		return Reply{}, err
+	screen, ends, err := def.route(s, req)
+	if ends || err != nil {
+		return finishedOr(s, req, err)
 	}
 	data, err := def.fill(screen, s, req)
 	if err != nil {
@@ -57,10 +54,41 @@ func Answer(def *Definition, s *Session, req *Request) (Reply, error) {
 	return Reply{Screen: screen, Data: data}, nil
 }
 
+// route is the screen the routing model leads to; ends says that the flow ends
+// instead.
+func (d *Definition) route(s *Session, req *Request) (screen string, ends bool, err error) {
+	switch req.Action {
+	case Init:
+		return d.entryFor(req), false, nil
+	case Back:
+		screen, err = d.screenBefore(s, req)
+		return screen, false, err
+	case DataExchange, Navigate:
+		if d.Ends(req.Screen) {
+			return "", true, nil
+		}
+		screen, err = d.screenAfter(req)
+		return screen, false, err
+	case Complete:
+		return "", true, nil
+	}
+	return "", false, &LogicError{Screen: req.Screen, Reason: fmt.Sprintf("the action %q has no answer", clip(string(req.Action)))}
+}
+
+func finishedOr(s *Session, req *Request, err error) (Reply, error) {
+	if err != nil {
+		return Reply{}, err
+	}
+	return finished(s, req), nil
+}
+
 // finished is SUCCESS with every answer and the token, which the client does
 // not add by itself when an endpoint ends the flow.
 func finished(s *Session, req *Request) Reply {
-	params := s.Collected()
+	return finishedWith(s.Collected(), req)
+}
+
+func finishedWith(params map[string]json.RawMessage, req *Request) Reply {
 	if req.Token != "" {
 		params[flowTokenKey] = quote(req.Token)
 	}

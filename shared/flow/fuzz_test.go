@@ -2,6 +2,7 @@ package flow
 
 import (
 	"bytes"
+	"context"
 	"testing"
 )
 
@@ -27,7 +28,7 @@ func FuzzParseRequest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		reply, err := Answer(def, s, req)
+		reply, err := Answer(context.Background(), def, s, req, Env{Now: noon})
 		if err != nil {
 			return
 		}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -51,6 +52,7 @@ type user struct {
 	t      *testing.T
 	def    *Definition
 	token  string
+	env    Env // its Now is noon
 	stored []byte
 }
 
@@ -74,7 +76,8 @@ func (u *user) send(action Action, screen, data string) (reply, outcome string) 
 	if err != nil {
 		return "error: " + err.Error(), ""
 	}
-	r, err := Answer(u.def, s, req)
+	u.env.Now = noon
+	r, err := Answer(context.Background(), u.def, s, req, u.env)
 	if err != nil {
 		return "error: " + err.Error(), ""
 	}

@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow/logic"
 )
 
 // LoadDir loads every flow of a directory: a folder with a flow.json is a flow
 // of the folder's name, another file NAME.json is the flow NAME. The logic of a
-// folder stands in logic.yaml or logic.json beside flow.json. Names that begin
+// folder stands in logic.yaml, logic.yml or logic.json beside flow.json. Names that begin
 // with a dot, and folders without a flow.json, are passed over. The error names
 // the file. A directory without flows gives an empty map.
 func LoadDir(fsys fs.FS) (map[string]*Definition, error) {
@@ -58,22 +60,29 @@ func loadFile(fsys fs.FS, file string, folder bool) (*Definition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	var rules []byte
+	var from string
 	if folder {
 		for _, name := range []string{"logic.yaml", "logic.yml", "logic.json"} {
 			logicFile := path.Join(path.Dir(file), name)
-			logic, err := fs.ReadFile(fsys, logicFile)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
+			text, err := fs.ReadFile(fsys, logicFile)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+			case err != nil:
 				return nil, fmt.Errorf("%s: %w", logicFile, err)
-			}
-			if _, err := Load(flowJSON, logic); err != nil {
-				return nil, fmt.Errorf("%s: %w", logicFile, err)
+			case from != "":
+				return nil, fmt.Errorf("%s: the logic of this flow is already given by %s: keep one of them", logicFile, from)
+			default:
+				rules, from = text, logicFile
 			}
 		}
 	}
-	def, err := Load(flowJSON, nil)
+	def, err := Load(flowJSON, rules)
+	var mistakes *logic.Errors
+	if errors.As(err, &mistakes) {
+		mistakes.File = from
+		return nil, mistakes
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -158,7 +159,7 @@ func TestBeginLeavesTheOldSessionAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := Answer(u.def, s, req)
+		r, err := Answer(context.Background(), u.def, s, req, Env{Now: noon})
 		if err != nil {
 			t.Fatal(err)
 		}

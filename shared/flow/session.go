@@ -39,6 +39,10 @@ type Session struct {
 	Completed  bool              `json:"c,omitempty"`
 	Incomplete bool              `json:"i,omitempty"` // answers are known to be missing
 	User       string            `json:"u,omitempty"` // from a signed token
+	UserName   string            `json:"m,omitempty"` // from a signed token
+	// Vars are what the flow's logic remembers in this attempt. They are never
+	// shown and never in an event.
+	Vars map[string]json.RawMessage `json:"x,omitempty"`
 	// Shown is the data last shown on Screen, if it is not too large.
 	Shown map[string]json.RawMessage `json:"r,omitempty"`
 }
@@ -106,7 +110,7 @@ func Begin(prev *Session, def *Definition, req *Request, now time.Time) (*Sessio
 		s = prev.clone()
 	}
 	if NewAttempt(prev, def, req) {
-		*s = Session{Version: s.Version, Attempt: s.Attempt + 1, User: s.User, Started: now.UTC().Truncate(time.Millisecond)}
+		*s = Session{Version: s.Version, Attempt: s.Attempt + 1, User: s.User, UserName: s.UserName, Started: now.UTC().Truncate(time.Millisecond)}
 		if req.Action != Init && def != nil {
 			s.Incomplete = !def.IsEntry(req.Screen)
 		}
@@ -131,6 +135,7 @@ func (s *Session) clone() *Session {
 	c.Path = slices.Clone(s.Path)
 	c.Latest = maps.Clone(s.Latest)
 	c.Shown = maps.Clone(s.Shown)
+	c.Vars = maps.Clone(s.Vars)
 	c.Answers = make(map[string]map[string]json.RawMessage, len(s.Answers)+1)
 	for screen, answers := range s.Answers {
 		c.Answers[screen] = maps.Clone(answers)
@@ -180,6 +185,15 @@ func (s *Session) absorb(req *Request) {
 		s.Answers[req.Screen] = make(map[string]json.RawMessage, len(given))
 	}
 	maps.Copy(s.Answers[req.Screen], given)
+}
+
+// answer is what was posted on a screen under a key.
+func (s *Session) answer(screen, key string) (json.RawMessage, bool) {
+	if s == nil {
+		return nil, false
+	}
+	value, ok := s.Answers[screen][key]
+	return value, ok
 }
 
 // latest is the latest answer of that name, of whatever screen.

@@ -20,7 +20,7 @@ func (d *Definition) findWarnings() []string {
 	for i := range d.flow.Screens {
 		s := &d.flow.Screens[i]
 		for _, key := range s.Keys {
-			if d.mayShow(s.ID) && !d.canFill(s, key) {
+			if d.mayShow(s.ID) && !d.canFill(s, key) && !d.supplied(s.ID, key) {
 				add("%s", needs(s.ID, key))
 			}
 			for _, before := range d.before[s.ID] {
@@ -31,7 +31,7 @@ func (d *Definition) findWarnings() []string {
 			}
 		}
 		for j := range s.Actions {
-			if a := &s.Actions[j]; a.Name == flowjson.DataExchange && a.Attribute == "on-select-action" {
+			if a := &s.Actions[j]; a.Name == flowjson.DataExchange && a.Attribute == "on-select-action" && !d.hasNext(s.ID) {
 				add("screen %s: choosing an option of %s sends data_exchange: without logic it is treated like Continue", s.ID, inputName(a))
 			}
 		}
@@ -44,7 +44,22 @@ func (d *Definition) findWarnings() []string {
 			add("field %s of screen %s is not passed on to the last screen: without a flow token its answer is lost", f.key, f.screen)
 		}
 	}
+	if d.rules != nil {
+		for _, w := range d.rules.Warnings() {
+			add("%s", w)
+		}
+	}
 	return list
+}
+
+// supplied says whether the flow's rules give a key to a screen whenever the
+// endpoint shows it.
+func (d *Definition) supplied(screen, key string) bool {
+	return d.rules != nil && d.rules.Supplies(screen, key, d.flow.DataAPIVersion != "" && d.IsEntry(screen))
+}
+
+func (d *Definition) hasNext(screen string) bool {
+	return d.rules != nil && d.rules.HasNext(screen)
 }
 
 func inputName(a *flowjson.Action) string {
@@ -171,7 +186,7 @@ func (d *Definition) collisions() []string {
 				continue
 			}
 			for _, key := range answerKeys(first) {
-				if slices.Contains(answerKeys(second), key) {
+				if slices.Contains(answerKeys(second), key) && (d.rules == nil || !d.rules.Sends(first.ID, key)) {
 					list = append(list, fmt.Sprintf("screens %s and %s both post an answer as %s: the latest one wins, the other does not reach the result", first.ID, second.ID, key))
 				}
 			}

@@ -47,6 +47,7 @@ type Claims struct {
 	Flow    string    // the flow it is for; may be empty
 	Version string    // the definition it is for; may be empty
 	User    string    // the business's own name for the user; may be empty
+	Name    string    // what to call the user on a screen; may be empty
 	Expires time.Time // required; kept to the second, rounded down
 }
 
@@ -56,6 +57,7 @@ type payload struct {
 	Flow    string `json:"f,omitempty"`
 	Version string `json:"v,omitempty"`
 	User    string `json:"u,omitempty"`
+	Name    string `json:"d,omitempty"`
 	Expires int64  `json:"e"` // seconds since the Unix epoch
 	Nonce   []byte `json:"n"` // makes each token, and so each session, its own
 }
@@ -75,7 +77,7 @@ func Mint(secret []byte, c Claims, random io.Reader) (string, error) {
 	if c.Expires.Unix() <= 0 {
 		return "", errors.New("minting a flow token: no expiry is given, expected a time to come (Meta advises 2 to 3 days)")
 	}
-	p := payload{Flow: c.Flow, Version: c.Version, User: c.User, Expires: c.Expires.Unix(), Nonce: make([]byte, nonceSize)}
+	p := payload{Flow: c.Flow, Version: c.Version, User: c.User, Name: c.Name, Expires: c.Expires.Unix(), Nonce: make([]byte, nonceSize)}
 	if _, err := io.ReadFull(random, p.Nonce); err != nil {
 		return "", fmt.Errorf("minting a flow token: reading random bytes: %w", err)
 	}
@@ -86,7 +88,7 @@ func Mint(secret []byte, c Claims, random io.Reader) (string, error) {
 	signed := prefix + encoding.EncodeToString(raw)
 	token := signed + "." + mac(secret, signed)
 	if len(token) > maxSize {
-		return "", fmt.Errorf("minting a flow token: it would be %d bytes, at most %d are allowed: shorten the user or flow", len(token), maxSize)
+		return "", fmt.Errorf("minting a flow token: it would be %d bytes, at most %d are allowed: shorten the user, the name or the flow", len(token), maxSize)
 	}
 	return token, nil
 }
@@ -119,7 +121,7 @@ func Verify(secrets [][]byte, token string, now time.Time) (Claims, error) {
 	if err := json.Unmarshal(raw, &p); err != nil || p.Expires <= 0 || len(p.Nonce) < nonceSize {
 		return Claims{}, fmt.Errorf("flow token lacks an expiry or a nonce: %w", ErrForged)
 	}
-	c := Claims{Flow: p.Flow, Version: p.Version, User: p.User, Expires: time.Unix(p.Expires, 0).UTC()}
+	c := Claims{Flow: p.Flow, Version: p.Version, User: p.User, Name: p.Name, Expires: time.Unix(p.Expires, 0).UTC()}
 	if !now.Before(c.Expires) {
 		return c, fmt.Errorf("%w: it was valid until %s", ErrExpired, c.Expires.Format(time.RFC3339))
 	}

@@ -111,7 +111,7 @@ func TestWhatIsTooLargeIsRefused(t *testing.T) {
 
 // hostileDocuments are long, and each is bad in one way as often as it fits.
 func hostileDocuments() map[string]string {
-	const size = 1 << 20
+	const size = 1 << 19
 	fill := func(head, part, tail string) string {
 		return head + strings.Repeat(part+",", size/(len(part)+1)) + part + tail
 	}

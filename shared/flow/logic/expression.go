@@ -1,0 +1,324 @@
+package logic
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+)
+
+// scope is what the expressions of one place know.
+type scope struct {
+	env   *cel.Env
+	roots map[string]*shape
+	// inner are all shapes by name, roots included.
+	inner   map[string]*shape
+	fetches []*fetch
+	form    bool // of a request; false where a screen is only shown
+}
+
+// expression is one compiled expression.
+type expression struct {
+	line, column int
+	path         string
+	scope        *scope
+	typ          *types.Type
+	program      cel.Program
+	// loops says that the work depends on the length of a list, so that the end
+	// of the time for an answer must be looked at.
+	loops bool
+	// fixed is the value of an expression that is only a literal.
+	fixed     ref.Val
+	fixedJSON json.RawMessage
+}
+
+// assignment is a name with the expression of its value.
+type assignment struct {
+	name  string
+	value *expression
+}
+
+// compile compiles the expression in n. It reports what is wrong and returns
+// nil then, and for an n that is nil.
+func (c *compiler) compile(n *node, s *scope) *expression {
+	if n == nil {
+		return nil
+	}
+	if n.kind != scalar {
+		c.problem(n, "expected an expression, got %s; plain values belong into constants", n.kind)
+		return nil
+	}
+	if c.expressions++; c.expressions > maxExpressions {
+		if c.expressions == maxExpressions+1 {
+			c.problem(n, "more than %d expressions in one file", maxExpressions)
+		}
+		return nil
+	}
+	if c.size += len(n.text); c.size > maxExpressionText {
+		if c.size-len(n.text) <= maxExpressionText {
+			c.problem(n, "the expressions of the file have more than %d bytes together", maxExpressionText)
+		}
+		return nil
+	}
+	if strings.TrimSpace(n.text) == "" {
+		c.problem(n, `the expression is empty; an empty text is "''"`)
+		return nil
+	}
+	parsed, issues := s.env.Parse(n.text)
+	if issues.Err() != nil {
+		c.issues(n, s, nil, issues)
+		return nil
+	}
+	if !c.allowed(n, s, parsed) {
+		return nil
+	}
+	checked, issues := s.env.Check(parsed)
+	if issues.Err() != nil {
+		c.issues(n, s, parsed, issues)
+		return nil
+	}
+	e := &expression{line: n.line, column: n.column, path: n.path, scope: s, typ: checked.OutputType()}
+	root := checked.NativeRep().Expr()
+	if root.Kind() == ast.LiteralKind {
+		e.fixed = root.AsLiteral()
+		raw, err := toJSON(e.fixed)
+		if err == nil {
+			e.fixedJSON = raw
+		}
+		return e
+	}
+	estimate, err := s.env.EstimateCost(checked, estimator{})
+	if err == nil && estimate.Max > maxEstimate && estimate.Max != math.MaxUint64 {
+		c.problem(n, "the expression could cost %d steps of computing, at most %d are allowed: go through fewer lists within lists", estimate.Max, maxEstimate)
+		return nil
+	}
+	ast.PreOrderVisit(root, ast.NewExprVisitor(func(part ast.Expr) { e.loops = e.loops || part.Kind() == ast.ComprehensionKind }))
+	if e.program, err = s.env.Program(checked, programOptions...); err != nil {
+		c.problem(n, "the expression cannot be prepared: %v", err)
+		return nil
+	}
+	return e
+}
+
+// compileAs compiles an expression that must yield a type, or one that is known
+// only when it runs.
+func (c *compiler) compileAs(n *node, s *scope, want *types.Type) *expression {
+	e := c.compile(n, s)
+	if e == nil || e.typ.Kind() == want.Kind() || e.typ.Kind() == types.DynKind {
+		return e
+	}
+	hint := ""
+	if want.Kind() == types.StringKind {
+		hint = ": string(…) makes a text of it"
+	}
+	c.problem(n, "it yields %s, expected %s%s", withArticle(typeName(e.typ)), withArticle(typeName(want)), hint)
+	return nil
+}
+
+func withArticle(name string) string {
+	if name == "any" {
+		return "any value"
+	}
+	if strings.ContainsRune("aeio", rune(name[0])) {
+		return "an " + name
+	}
+	return "a " + name
+}
+
+// allowed refuses what has no meaning here, and notes which fetches are used.
+func (c *compiler) allowed(n *node, s *scope, parsed *cel.Ast) bool {
+	ok := true
+	info := parsed.NativeRep().SourceInfo()
+	at := func(e ast.Expr) (int, int) {
+		start := info.GetStartLocation(e.ID())
+		return n.place(start.Line(), start.Column())
+	}
+	ast.PreOrderVisit(parsed.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		switch e.Kind() {
+		case ast.StructKind:
+			line, column := at(e)
+			c.problemAt(line, column, n.path, "%s{…} has no meaning here; an object is {'key': value}", clip(e.AsStruct().TypeName()))
+			ok = false
+		case ast.ComprehensionKind:
+			if name := e.AsComprehension().IterVar(); s.roots[name] != nil || name == "now" {
+				c.problemAt(n.line, n.column, n.path, "%s is taken: give the variable of the macro another name", name)
+				ok = false
+			}
+		case ast.SelectKind:
+			path := selection(e)
+			if c.inParams && len(path) == 3 && path[0] == "screen" {
+				c.rules.sent[path[1]+"."+path[2]] = true
+			}
+			if len(path) != 2 || path[0] != "fetch" {
+				return
+			}
+			i := slices.IndexFunc(s.fetches, func(f *fetch) bool { return f.name == path[1] })
+			if i < 0 {
+				return // Check says so
+			}
+			f := s.fetches[i]
+			line, column := at(e)
+			switch {
+			case c.inFetch != nil && !slices.Contains(s.fetches[:slices.Index(s.fetches, c.inFetch)], f):
+				c.problemAt(line, column, n.path, "fetch.%s does not stand before fetch.%s, which needs it", f.name, c.inFetch.name)
+				ok = false
+			case c.inFetch != nil:
+				c.inFetch.readsForm = c.inFetch.readsForm || f.readsForm
+			case !s.form && f.readsForm:
+				c.problemAt(line, column, n.path, "fetch.%s reads form, which is not known when the screen is shown: let it read session", f.name)
+				ok = false
+			}
+			f.used = true
+		case ast.IdentKind:
+			if c.inFetch != nil && e.AsIdent() == "form" {
+				c.inFetch.readsForm = true
+			}
+		}
+	}))
+	return ok
+}
+
+// selection is a chain of names, form.score as [form score], or nil.
+func selection(e ast.Expr) []string {
+	switch e.Kind() {
+	case ast.IdentKind:
+		return []string{e.AsIdent()}
+	case ast.SelectKind:
+		if before := selection(e.AsSelect().Operand()); before != nil {
+			return append(before, e.AsSelect().FieldName())
+		}
+	}
+	return nil
+}
+
+var (
+	undefinedField = regexp.MustCompile(`^undefined field '(.*)'$`)
+	undeclared     = regexp.MustCompile(`^undeclared reference to '(.*?)'`)
+	noOverload     = regexp.MustCompile(`^found no matching overload for '(.*?)' applied to '(.*)'$`)
+)
+
+// issues reports what CEL found wrong, in words of this place.
+func (c *compiler) issues(n *node, s *scope, parsed *cel.Ast, issues *cel.Issues) {
+	for i, issue := range issues.Errors() {
+		if parsed == nil && i > 0 {
+			return // what follows the first syntax error is a guess
+		}
+		line, column := n.place(issue.Location.Line(), issue.Location.Column())
+		message := strings.ReplaceAll(issue.Message, "\n", " ")
+		var e ast.Expr
+		if parsed != nil {
+			ast.PreOrderVisit(parsed.NativeRep().Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+				if x.ID() == issue.ExprID {
+					e = x
+				}
+			}))
+		}
+		if m := undefinedField.FindStringSubmatch(message); m != nil && e != nil {
+			path := selection(e)
+			if of := s.inner[strings.Join(path[:max(len(path)-1, 0)], ".")]; of != nil {
+				start := parsed.NativeRep().SourceInfo().GetStartLocation(root(e).ID())
+				line, column = n.place(start.Line(), start.Column())
+				message = fmt.Sprintf("%s: %s %s%s", strings.Join(path, "."), of.has, listed(of.names, "none"), didYouMean(m[1], of.names))
+			}
+		} else if m := undeclared.FindStringSubmatch(message); m != nil {
+			message = s.unknown(m[1], n.text)
+		} else if m := noOverload.FindStringSubmatch(message); m != nil {
+			message = misfit(m[1], m[2])
+		} else if known := ofValidators[message]; known != "" {
+			message = known
+		} else if strings.HasPrefix(message, "Syntax error: ") || strings.HasPrefix(message, "reserved identifier") {
+			message = syntaxHint(message, n.text)
+		}
+		c.problemAt(line, column, n.path, "%s", message)
+	}
+}
+
+var ofValidators = map[string]string{
+	"invalid matches argument":            "the pattern of matches is not valid (RE2)",
+	"invalid timestamp argument":          "this is no timestamp, expected such as timestamp('2026-11-23T12:00:00Z')",
+	"invalid duration argument":           "this is no duration, expected such as duration('90s')",
+	"comprehension exceeds nesting limit": fmt.Sprintf("more than %d of map, filter and the like within or after each other", maxLoops),
+}
+
+func root(e ast.Expr) ast.Expr {
+	for e.Kind() == ast.SelectKind {
+		e = e.AsSelect().Operand()
+	}
+	return e
+}
+
+// unknown says what is known instead of a name.
+func (s *scope) unknown(name, text string) string {
+	names := []string{"now"}
+	for root := range s.roots {
+		names = append(names, root)
+	}
+	slices.Sort(names)
+	switch name {
+	case "form", "fetch", "screen", "session", "vars":
+		return fmt.Sprintf("%s is not known here; known are %s", name, listed(names, ""))
+	}
+	if s.env.HasFunction(name) {
+		return fmt.Sprintf("%s is a function: call it, %s(…)", name, name)
+	}
+	if !strings.ContainsAny(text, `'"`) {
+		return fmt.Sprintf("%s is not known; known are %s. A text needs quotes of its own: \"'%s'\"", clip(name), listed(names, ""), clip(text))
+	}
+	if strings.Contains(text, name+"(") {
+		return fmt.Sprintf("%s is no function%s", clip(name), didYouMean(name, functionNames(s.env)))
+	}
+	return fmt.Sprintf("%s is not known; known are %s%s", clip(name), listed(names, ""), didYouMean(name, names))
+}
+
+func functionNames(env *cel.Env) []string {
+	var names []string
+	for name := range env.Functions() {
+		if operators[name] == "" && !strings.ContainsAny(name, "@_") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+var operators = map[string]string{
+	"_+_": "+", "_-_": "-", "_*_": "*", "_/_": "/", "_%_": "%", "_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">=", "_==_": "==", "_!=_": "!=",
+	"_&&_": "&&", "_||_": "||", "!_": "!", "-_": "-", "@in": "in", "_?_:_": "? :", "_[_]": "[ ]",
+}
+
+// misfit says that an operation has no meaning for the types it is given.
+func misfit(function, arguments string) string {
+	name, hint := function, ""
+	if sign := operators[function]; sign != "" {
+		name = sign
+	}
+	text, numeric := strings.Contains(arguments, "string"), strings.Contains(arguments, "int") || strings.Contains(arguments, "double")
+	if text && numeric {
+		switch name {
+		case "+":
+			hint = ": string(…) makes a text of a number, int(…) a number of a text"
+		case "<", "<=", ">", ">=", "==", "!=", "-", "*", "/", "in":
+			hint = ": what a user types is a string, int(…) makes a number of it"
+		}
+	}
+	return fmt.Sprintf("%s does not take %s%s", name, arguments, hint)
+}
+
+func syntaxHint(message, text string) string {
+	message = strings.TrimPrefix(message, "Syntax error: ")
+	switch {
+	case strings.Contains(message, "reserved identifier: const"):
+		return "const is a word of CEL itself: write constants.name"
+	case !strings.ContainsAny(text, `'"()[]{}.=<>+`):
+		return fmt.Sprintf("this is no expression; a text needs quotes of its own: \"'%s'\"", clip(text))
+	}
+	message, _, _ = strings.Cut(message, " expecting ")
+	return "this is no expression: " + clip(strings.ReplaceAll(message, "'<EOF>'", "the end"))
+}

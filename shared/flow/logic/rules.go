@@ -1,0 +1,325 @@
+package logic
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
+)
+
+// Rules are the compiled rules of one flow. They are immutable and safe for use
+// by many goroutines.
+type Rules struct {
+	File string // logic.yaml or logic.json, as RuleError names it
+
+	doc      *flowjson.Document
+	init     []*rule
+	screens  map[string]*screenRules
+	upstream []string
+	warnings []string
+	sent     map[string]bool // answers, SCREEN.key, that params of a complete name
+}
+
+type screenRules struct {
+	screen  *flowjson.Screen
+	data    []*assignment
+	set     []*assignment
+	fetches []*fetch
+	checks  []*check
+	next    []*rule
+	back    []*rule
+}
+
+// rule is one item of init, next or back.
+type rule struct {
+	line, column int
+	path         string
+	when         *expression // nil: always
+	goal         goal
+	screen       string        // of toScreen
+	data         []*assignment // of toScreen
+	params       []*assignment // of complete; nil: all answers
+}
+
+type goal uint8
+
+const (
+	toScreen goal = iota + 1
+	toBefore      // the screen before on the path
+	complete      // SUCCESS with params
+	closed        // SUCCESS without
+)
+
+// check is one item of check.
+type check struct {
+	unless  *expression
+	message *expression
+	errors  []fieldError
+}
+
+type fieldError struct {
+	place errorPlace
+	text  *expression
+}
+
+// Decision is what a rule leads to: one of Screen, Back, Complete and Close.
+type Decision struct {
+	Screen string
+	// Data are the values the rule gives to the screen.
+	Data     map[string]json.RawMessage
+	Back     bool // to the screen before on the path
+	Complete bool
+	Params   map[string]json.RawMessage // nil: all answers of the session
+	Close    bool
+	// Place is where the rule stands, "logic.yaml:12:9".
+	Place string
+}
+
+// Failed is what to show when checks fail: the same screen with Data over what
+// it showed, and Message as its error_message if it is not empty.
+type Failed struct {
+	Data    map[string]json.RawMessage
+	Message string
+}
+
+// Init decides what INIT shows; nil when no rule does. opens says whether a
+// screen may be shown.
+func (t *Turn) Init(opens func(screen string) bool) (*Decision, error) {
+	return t.decide(t.rules.init, opens)
+}
+
+// Step runs set and check of a screen, and finds the rule of its next that
+// holds. Both results are nil when there is none.
+func (t *Turn) Step(screen string) (*Decision, *Failed, error) {
+	s := t.rules.screens[screen]
+	if s == nil {
+		return nil, nil, nil
+	}
+	if err := t.set(s.set); err != nil {
+		return nil, nil, err
+	}
+	failed, err := t.check(s)
+	if failed != nil || err != nil {
+		return nil, failed, err
+	}
+	decision, err := t.decide(s.next, nil)
+	return decision, nil, err
+}
+
+// Back decides what BACK from a screen shows; nil when no rule does.
+func (t *Turn) Back(screen string) (*Decision, error) {
+	s := t.rules.screens[screen]
+	if s == nil {
+		return nil, nil
+	}
+	return t.decide(s.back, nil)
+}
+
+// Data evaluates what the rules give to a screen from wherever it is shown,
+// without the keys that are there already.
+func (t *Turn) Data(screen string, have map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+	s := t.rules.screens[screen]
+	if s == nil {
+		return nil, nil
+	}
+	values := make(map[string]json.RawMessage, len(s.data))
+	for _, a := range s.data {
+		if _, ok := have[a.name]; ok {
+			continue
+		}
+		raw, err := t.json(a.value)
+		if err != nil {
+			return nil, err
+		}
+		if raw != nil {
+			values[a.name] = raw
+		}
+	}
+	return values, nil
+}
+
+// DataPlace is where the rules give a screen that key, "logic.yaml:12:9".
+func (r *Rules) DataPlace(screen, key string) string {
+	if s := r.screens[screen]; s != nil {
+		for _, a := range s.data {
+			if a.name == key {
+				return r.place(a.value.line, a.value.column)
+			}
+		}
+	}
+	return r.File
+}
+
+func (t *Turn) decide(rules []*rule, opens func(string) bool) (*Decision, error) {
+	for _, r := range rules {
+		if opens != nil && r.goal == toScreen && !opens(r.screen) {
+			continue
+		}
+		if r.when != nil {
+			holds, err := t.boolean(r.when)
+			if err != nil {
+				return nil, err
+			}
+			if !holds {
+				continue
+			}
+		}
+		d := &Decision{Screen: r.screen, Back: r.goal == toBefore, Complete: r.goal == complete, Close: r.goal == closed, Place: t.rules.place(r.line, r.column)}
+		var err error
+		if r.params != nil {
+			d.Params, err = t.object(r.params)
+		} else {
+			d.Data, err = t.object(r.data)
+		}
+		return d, err
+	}
+	return nil, nil
+}
+
+// check evaluates all checks. One whose condition fails on what a user typed,
+// int('abc'), has failed as one whose condition is false.
+func (t *Turn) check(s *screenRules) (*Failed, error) {
+	var failed *Failed
+	members := map[string]map[string]json.RawMessage{}
+	for _, c := range s.checks {
+		passed, err := t.boolean(c.unless)
+		if fault, ok := err.(*RuleError); ok && fault.Input {
+			passed, err = false, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if passed {
+			continue
+		}
+		if failed == nil {
+			failed = &Failed{Data: map[string]json.RawMessage{}}
+		}
+		if c.message != nil {
+			text, err := t.text(c.message)
+			if err != nil {
+				return nil, err
+			}
+			if failed.Message != "" && text != "" {
+				failed.Message += "\n"
+			}
+			failed.Message += text
+		}
+		for _, e := range c.errors {
+			text, err := t.text(e.text)
+			if err != nil {
+				return nil, err
+			}
+			failed.note(e.place, appendText(nil, text), members)
+		}
+	}
+	return failed, nil
+}
+
+// note keeps the first error of each field.
+func (f *Failed) note(place errorPlace, text json.RawMessage, members map[string]map[string]json.RawMessage) {
+	if place.member == "" {
+		if _, taken := f.Data[place.key]; !taken {
+			f.Data[place.key] = text
+		}
+		return
+	}
+	of := members[place.key]
+	if of == nil {
+		of = map[string]json.RawMessage{}
+		members[place.key] = of
+	}
+	if _, taken := of[place.member]; !taken {
+		of[place.member] = text
+	}
+	f.Data[place.key] = object(of)
+}
+
+func object(members map[string]json.RawMessage) json.RawMessage {
+	names := make([]string, 0, len(members))
+	for name := range members {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	b := []byte{'{'}
+	for i, name := range names {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(appendText(b, name), ':'), members[name]...)
+	}
+	return append(b, '}')
+}
+
+// Upstreams are the names of the upstreams the rules fetch from, sorted.
+func (r *Rules) Upstreams() []string { return r.upstream }
+
+// Warnings say what of the rules may not work as their author expects.
+func (r *Rules) Warnings() []string { return r.warnings }
+
+// ErrorKeys are the keys of a screen's data that show errors of fields. They
+// are reset whenever the screen is shown again.
+func (r *Rules) ErrorKeys(screen string) []string { return errorKeys(r.doc.Screen(screen)) }
+
+// Sends says whether the params of a complete name the answer of a screen, so
+// that it reaches the result whatever later screens post under its key.
+func (r *Rules) Sends(screen, key string) bool { return r.sent[screen+"."+key] }
+
+// HasNext says whether the rules decide where a screen leads.
+func (r *Rules) HasNext(screen string) bool {
+	s := r.screens[screen]
+	return s != nil && len(s.next) > 0
+}
+
+// always says whether one rule of a list holds in any case.
+func always(rules []*rule) bool { return len(rules) > 0 && rules[len(rules)-1].when == nil }
+
+func gives(list []*assignment, key string) bool {
+	return slices.ContainsFunc(list, func(a *assignment) bool { return a.name == key })
+}
+
+// Supplies says whether the rules give a key to a screen on every way the
+// endpoint is asked to show it; entry says that the screen is one that INIT may
+// show.
+func (r *Rules) Supplies(screen, key string, entry bool) bool {
+	if s := r.screens[screen]; s != nil && gives(s.data, key) {
+		return true
+	}
+	if entry && !r.every(r.init, screen, key) {
+		return false
+	}
+	for i := range r.doc.Screens {
+		from := &r.doc.Screens[i]
+		forward := slices.Contains(r.doc.RoutingModel[from.ID], screen)
+		backward := slices.Contains(r.doc.RoutingModel[screen], from.ID)
+		var rules screenRules
+		if s := r.screens[from.ID]; s != nil {
+			rules = *s
+		}
+		if len(posting(from)) > 0 && (forward || backward) {
+			for _, rule := range rules.next {
+				if rule.goal == toScreen && rule.screen == screen && !gives(rule.data, key) || rule.goal == toBefore && backward {
+					return false
+				}
+			}
+			if forward && !always(rules.next) {
+				return false
+			}
+		}
+		if backward && from.RefreshOnBack && !r.every(rules.back, screen, key) {
+			return false
+		}
+	}
+	return true
+}
+
+// every says that each rule which leads to a screen gives it that key, and that
+// no way is left to the routing model.
+func (r *Rules) every(rules []*rule, screen, key string) bool {
+	for _, rule := range rules {
+		if rule.goal == toScreen && rule.screen == screen && !gives(rule.data, key) || rule.goal == toBefore {
+			return false
+		}
+	}
+	return always(rules)
+}

@@ -11,17 +11,20 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson/validate"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/publish"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
 )
 
 type flowsCommands struct {
-	Load flowsLoad `cmd:"" help:"Store the flows of a directory and publish them to the edges."`
+	Load     flowsLoad     `cmd:"" help:"Store the flows of a directory and publish them to the edges."`
+	Validate flowsValidate `cmd:"" help:"Say what Meta would refuse in flows, and why their logic does not work."`
 }
 
 type flowsLoad struct {
 	Dir     string `arg:"" type:"existingdir" help:"Directory with one folder for each flow (NAME/flow.json), or files NAME.json."`
 	Account string `default:"default" help:"Account the flows belong to."`
+	Force   bool   `help:"Load also flows that Meta would refuse."`
 }
 
 // plainName is what fits into the path of an endpoint and a key of Redis.
@@ -31,6 +34,9 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 func (c flowsLoad) Run(p *process) error {
 	if !plainName.MatchString(c.Account) {
 		return fmt.Errorf("--account is %q, expected letters, digits, dots, dashes and underscores", c.Account)
+	}
+	if err := c.validate(p); err != nil {
+		return err
 	}
 	definitions, err := flow.LoadDir(os.DirFS(c.Dir))
 	if err != nil {
@@ -63,6 +69,37 @@ func (c flowsLoad) Run(p *process) error {
 		_, err = fmt.Fprintln(p.stdout, "published")
 		return err
 	})
+}
+
+// validate prints what Meta would refuse or warn of, and refuses it too unless
+// forced.
+func (c flowsLoad) validate(p *process) error {
+	documents, err := findDocuments(c.Dir)
+	if err != nil {
+		return err
+	}
+	refused := 0
+	for _, d := range documents {
+		text, err := d.read(nil)
+		if err != nil {
+			return fmt.Errorf("%s: %w", d.file, err)
+		}
+		report := validate.Flow(text)
+		for _, w := range report.Warnings {
+			fmt.Fprintf(p.stdout, "%s:%d:%d: warning %s %s\n", printable(d.file), w.LineStart, w.ColumnStart, w.Error, printable(w.Message)) //nolint:errcheck // output only
+		}
+		if report.Valid() {
+			continue
+		}
+		refused++
+		if err := printHuman(p.stdout, []*result{{file: d.file, text: text, errors: report.Errors, truncated: report.Truncated}}); err != nil {
+			return err
+		}
+	}
+	if refused > 0 && !c.Force {
+		return fmt.Errorf("nothing was loaded: Meta would refuse %d of %d flows: mend them, or load them with --force", refused, len(documents))
+	}
+	return nil
 }
 
 func printLoaded(w io.Writer, loaded []publish.Loaded) {

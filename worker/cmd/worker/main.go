@@ -1,5 +1,5 @@
-// Command worker takes what the edge puts on the Redis streams into Postgres
-// and delivers callbacks. See `worker --help`.
+// Command worker takes what the edge puts on the Redis streams into Postgres,
+// delivers callbacks and serves the HTTP API. See `worker --help`.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 var version = ""
 
 type commands struct {
-	Serve     serveCommand     `cmd:"" help:"Read the streams, store answers, deliver callbacks."`
+	Serve     serveCommand     `cmd:"" help:"Read the streams, store answers, deliver callbacks, serve the API."`
 	Migrate   migrateCommands  `cmd:"" help:"Bring the database up to date; serve does it too."`
 	Flows     flowsCommands    `cmd:"" help:"Load and publish flow definitions."`
 	Callbacks callbackCommands `cmd:"" help:"What receivers of callbacks need."`
@@ -34,13 +34,14 @@ type commands struct {
 type process struct {
 	ctx    context.Context // ends at SIGINT or SIGTERM
 	source setting.Source
+	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(&process{ctx: ctx, source: settings.System(), stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:])
+	code := run(&process{ctx: ctx, source: settings.System(), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}, os.Args[1:])
 	stop()
 	os.Exit(code)
 }

@@ -113,7 +113,7 @@ func TestHelpAndVersion(t *testing.T) {
 
 func TestMigrateUpDownAndStatus(t *testing.T) {
 	env := map[string]string{"DATABASE_URL": testkit.EmptyDatabaseURL(t)}
-	if out := must(t, env, "migrate", "status"); !strings.Contains(out, "00001_initial.sql  pending") {
+	if out := must(t, env, "migrate", "status"); !regexp.MustCompile(`(?m)^00001_initial\.sql +pending$`).MatchString(out) {
 		t.Errorf("status = %s", out)
 	}
 	if code, _, stderr := execute(t, env, "callbacks", "secret"); code != 1 || !strings.Contains(stderr, "worker migrate up") {

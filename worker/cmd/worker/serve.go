@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/api"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/ingest"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/lifecycle"
@@ -27,6 +28,11 @@ import (
 // stopWithin is how long the parts may take to stop: more than the longest
 // attempt, and with a second each for the name and the server less than 25 s.
 const stopWithin = 22 * time.Second
+
+// apiConnections are the API's own connections to Postgres: whatever its clients
+// do, those of the writers and of the deliveries stay free. Exports, which are
+// long, take at most half of them.
+const apiConnections = 8
 
 type serveCommand struct{}
 
@@ -69,6 +75,7 @@ type worker struct {
 	server  *server.Server
 	redis   redis.UniversalClient
 	pool    atomic.Pointer[pgxpool.Pool] // nil until Postgres answered
+	apiPool *pgxpool.Pool
 	readers atomic.Pointer[stream.Readers]
 	name    *store.Name
 }
@@ -149,6 +156,14 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 		log.Warn("Redis does not answer: reading begins as soon as it does",
 			zap.String("redis", s.Redis.Address()), zap.String("error", oneLine(err)))
 	}
+	// Before the parts: a worker that is ready has its API.
+	if w.apiPool, err = store.Open(ctx, s.Database.URL, apiConnections); err != nil {
+		return stopped(ctx, err)
+	}
+	w.server.Mount(api.New(api.Config{
+		Pool: w.apiPool, Log: log.Named("api"), Tokens: s.API.Tokens, Origins: s.API.Origins, Version: buildVersion(),
+		Changed: publisher.Changed,
+	}))
 	for _, part := range []lifecycle.Part{
 		{Name: "readers", Run: readers.Run},
 		{Name: "maintenance", Run: writer.Maintain},
@@ -172,7 +187,8 @@ func (w *worker) announce() {
 		zap.String("version", buildVersion()), zap.String("listen", w.server.Address()), zap.String("worker", w.name.Name),
 		zap.String("redis", s.Redis.Address()), zap.Int("shards", s.Redis.Keys.Shards()),
 		zap.String("callbacks", callbacks), zap.Duration("callback_timeout", s.Callback.Timeout),
-		zap.Int("callback_attempts", s.Callback.MaxAttempts))
+		zap.Int("callback_attempts", s.Callback.MaxAttempts), zap.Int("api_tokens", len(s.API.Tokens)),
+		zap.Strings("cors_origins", s.API.Origins))
 	if u, err := url.Parse(s.Callback.URL); err == nil {
 		if err := callback.CheckHost(u.Hostname(), s.Callback.AllowNetworks); err != nil {
 			w.log.Warn("no callback can be delivered", zap.Error(err))
@@ -201,6 +217,9 @@ func (w *worker) stop() {
 	}
 	if w.redis != nil {
 		_ = w.redis.Close()
+	}
+	if w.apiPool != nil && ctx.Err() == nil {
+		w.apiPool.Close()
 	}
 	if pool := w.pool.Load(); pool != nil && ctx.Err() == nil {
 		pool.Close() // waits for connections in use, of which there are none

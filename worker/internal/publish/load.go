@@ -5,15 +5,16 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/flows"
 )
 
 // Loaded is what loading one flow did.
@@ -49,33 +50,30 @@ func Load(ctx context.Context, pool *pgxpool.Pool, account string, definitions m
 
 func loadOne(ctx context.Context, tx pgx.Tx, account, name string, def *flow.Definition) (Loaded, error) {
 	loaded := Loaded{Account: account, Flow: name, Definition: def.Hash(), Warnings: def.Warnings()}
-	id, err := uuid.NewV7()
+	f, err := lockOrCreate(ctx, tx, account, name, def)
 	if err != nil {
 		return loaded, err
 	}
-	// The update of nothing locks the row.
-	const upsert = `
-		INSERT INTO flows AS f (id, account, name) VALUES ($1, $2, $3)
-		ON CONFLICT (account, name) WHERE deleted_at IS NULL DO UPDATE SET name = f.name
-		RETURNING f.id, f.version, f.status`
-	if err := tx.QueryRow(ctx, upsert, id, account, name).Scan(&id, &loaded.Version, &loaded.Status); err != nil {
-		return loaded, err
-	}
-	const active = `SELECT coalesce((SELECT definition FROM flow_versions WHERE account = $1 AND flow_id = $2 AND version = $3), ''),
-		coalesce((SELECT max(version) FROM flow_versions WHERE account = $1 AND flow_id = $2), 0)`
-	var current string
-	var newest int
-	if err := tx.QueryRow(ctx, active, account, id, loaded.Version).Scan(&current, &newest); err != nil {
-		return loaded, err
-	}
-	if current == loaded.Definition {
-		return loaded, nil
-	}
-	loaded.Version, loaded.New = newest+1, true
-	if _, err := tx.Exec(ctx, `INSERT INTO flow_versions (account, flow_id, version, definition, flow_json) VALUES ($1, $2, $3, $4, $5)`,
-		account, id, loaded.Version, loaded.Definition, def.FlowJSON()); err != nil {
-		return loaded, err
-	}
-	_, err = tx.Exec(ctx, `UPDATE flows SET version = $3, updated_at = now() WHERE account = $1 AND id = $2`, account, id, loaded.Version)
+	loaded.Status = f.Status
+	loaded.Version, loaded.New, err = f.AddVersion(ctx, tx, flows.Content{FlowJSON: def.FlowJSON(), Logic: def.Logic(), Definition: def})
 	return loaded, err
+}
+
+// lockOrCreate also wins against another process that creates the same flow at
+// the same time: its own insert waits for that one, and then finds the flow.
+func lockOrCreate(ctx context.Context, tx pgx.Tx, account, name string, def *flow.Definition) (*flows.Flow, error) {
+	key := flows.Key{Account: account, Name: name}
+	f, err := flows.Lock(ctx, tx, key)
+	if !errors.Is(err, flows.ErrNotFound) {
+		return f, err
+	}
+	label := def.Flow().Version
+	err = pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
+		f, err = flows.Create(ctx, savepoint, account, flows.Properties{Name: name, Status: flows.Active, Label: &label})
+		return err
+	})
+	if errors.Is(err, flows.ErrNameTaken) {
+		return flows.Lock(ctx, tx, key)
+	}
+	return f, err
 }

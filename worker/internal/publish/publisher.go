@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,18 +29,6 @@ const (
 	sessionLife = 7 * 24 * time.Hour
 )
 
-// ShardMismatchError says that another number of shards is in use.
-type ShardMismatchError struct {
-	Key      string
-	Stored   string
-	Expected int
-}
-
-func (e *ShardMismatchError) Error() string {
-	return fmt.Sprintf("this Redis is in use with %s shards (key %s) and this worker is set to %d: set REDIS_SHARDS=%s, or give this installation a REDIS_PREFIX of its own",
-		e.Stored, e.Key, e.Expected, e.Stored)
-}
-
 // Publisher keeps Redis in step with the flows of Postgres.
 type Publisher struct {
 	pool  *pgxpool.Pool
@@ -49,6 +36,8 @@ type Publisher struct {
 	keys  keyspace.Keys
 	log   *zap.Logger
 	nudge chan struct{}
+	// changed asks for a round without reading the sessions again.
+	changed chan struct{}
 
 	// sessions are the definitions that open sessions may be on: a session ends
 	// on the one it began with. They are read at the start and when Redis lost
@@ -61,7 +50,16 @@ type Publisher struct {
 // New returns a publisher that has not begun.
 func New(pool *pgxpool.Pool, client redis.UniversalClient, keys keyspace.Keys, log *zap.Logger) *Publisher {
 	return &Publisher{pool: pool, redis: client, keys: keys, log: log,
-		nudge: make(chan struct{}, 1), broken: make(map[string]bool)}
+		nudge: make(chan struct{}, 1), changed: make(chan struct{}, 1), broken: make(map[string]bool)}
+}
+
+// Changed says that a change of a flow was committed, which is to reach Redis at
+// once: other workers' changes do so within two seconds. It never blocks.
+func (p *Publisher) Changed() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
 }
 
 // Nudge says that Redis may have lost its data. It never blocks.
@@ -98,15 +96,25 @@ func (p *Publisher) Run(ctx context.Context) error {
 			return nil
 		case <-p.nudge:
 			p.sessions = nil
+		case <-p.changed:
 		case <-ticker.C:
 		}
 	}
 }
 
+// replaceField sets a field of a hash if it still holds what was read, where a
+// field that is not there counts as empty. Of several workers that publish at
+// once, one that read Postgres earlier must not undo what one that read it later
+// has written.
+var replaceField = redis.NewScript(`
+	if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return false end
+	redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+	return 1`)
+
 // Publish makes Redis agree with Postgres once: the number of shards, the
 // definitions of every active flow and open session, then the index. Fields of
 // the index that Postgres does not know are left alone: only a tombstone
-// unloads a flow.
+// unloads a flow, one that was deleted, set inactive or renamed.
 func (p *Publisher) Publish(ctx context.Context) error {
 	if err := p.CheckShards(ctx); err != nil {
 		return err
@@ -139,8 +147,12 @@ func (p *Publisher) Publish(ctx context.Context) error {
 		if hash == keyspace.Tombstone && index[field] == "" {
 			continue // never published: nothing to unload
 		}
-		if err := p.redis.HSet(ctx, p.keys.Index(), field, hash).Err(); err != nil {
+		replaced, err := replaceField.Run(ctx, p.redis, []string{p.keys.Index()}, field, index[field], hash).Bool()
+		if err != nil && !errors.Is(err, redis.Nil) {
 			return fmt.Errorf("writing the index of flows: %w", err)
+		}
+		if !replaced {
+			continue // another worker was here, and knows no less
 		}
 		// Edges that miss the message read the index every second.
 		if err := p.redis.Publish(ctx, p.keys.Changed(), field).Err(); err != nil {
@@ -151,30 +163,16 @@ func (p *Publisher) Publish(ctx context.Context) error {
 	return nil
 }
 
-// CheckShards stores the number of shards if none is stored, and returns a
-// *ShardMismatchError if it is another one.
-func (p *Publisher) CheckShards(ctx context.Context) error {
-	key, expected := p.keys.ShardCount(), p.keys.Shards()
-	if err := p.redis.SetNX(ctx, key, expected, 0).Err(); err != nil {
-		return fmt.Errorf("writing the number of shards: %w", err)
-	}
-	stored, err := p.redis.Get(ctx, key).Result()
-	if err != nil {
-		return fmt.Errorf("reading the number of shards: %w", err)
-	}
-	if stored != strconv.Itoa(expected) {
-		return &ShardMismatchError{Key: key, Stored: stored, Expected: expected}
-	}
-	return nil
-}
-
 // wanted is the index as Postgres has it: a deprecated flow still serves those
-// who have it open, an inactive or deleted one serves nobody.
+// who have it open; an inactive or deleted one, or one without a version that
+// can run, serves nobody.
 func (p *Publisher) wanted(ctx context.Context) (map[string]string, error) {
 	const sql = `
-		SELECT f.account, f.name, CASE WHEN f.deleted_at IS NULL AND f.status <> 'inactive' THEN v.definition ELSE $1 END
+		SELECT account, name, $1 FROM flow_former_names
+		UNION ALL
+		SELECT f.account, f.name, CASE WHEN f.deleted_at IS NULL AND f.status <> 'inactive' THEN coalesce(v.definition, $1) ELSE $1 END
 		FROM (SELECT DISTINCT ON (account, name) * FROM flows ORDER BY account, name, deleted_at DESC NULLS FIRST) f
-		JOIN flow_versions v ON v.account = f.account AND v.flow_id = f.id AND v.version = f.version`
+		LEFT JOIN flow_versions v ON v.account = f.account AND v.flow_id = f.id AND v.version = f.version`
 	rows, err := p.pool.Query(ctx, sql, keyspace.Tombstone)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,6 @@
-// Package server is the worker's HTTP side: what watches it. /health answers
-// as whatsapp-flows-server did, /livez and /readyz are for orchestrators,
-// /metrics for Prometheus.
+// Package server is the worker's HTTP side: the API, which package api makes,
+// and what watches the worker. /health answers as whatsapp-flows-server did,
+// /livez and /readyz are for orchestrators, /metrics for Prometheus.
 package server
 
 import (
@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,6 +55,7 @@ type Server struct {
 	started  time.Time
 	listener net.Listener
 	http     *http.Server
+	api      atomic.Pointer[http.Handler] // nil until Mount
 	done     sync.WaitGroup
 }
 
@@ -91,6 +93,10 @@ func reason(err error) error {
 	return err
 }
 
+// Mount has the API answered by handler from now on. It needs Postgres, which
+// may come later than the probes.
+func (s *Server) Mount(handler http.Handler) { s.api.Store(&handler) }
+
 // Address is where the server listens.
 func (s *Server) Address() string { return s.listener.Addr().String() }
 
@@ -108,7 +114,11 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /livez", s.livez)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.config.Registry, promhttp.HandlerOpts{Registry: s.config.Registry}))
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+	// A request's own limits are those of the API.
+	for _, path := range []string{"/api", "/api/", "/docs", "/docs/", "/docs.json", "/openapi.json"} {
+		mux.HandleFunc(path, s.serveAPI)
+	}
+	mux.Handle("/", http.MaxBytesHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/health", "/livez", "/readyz", "/metrics":
 			w.Header().Set("Allow", "GET, HEAD")
@@ -116,8 +126,17 @@ func (s *Server) handler() http.Handler {
 		default:
 			writeError(w, http.StatusNotFound, "NOT_FOUND", "Nothing is served under this path")
 		}
-	})
-	return http.MaxBytesHandler(mux, 1<<20)
+	}), 1<<10))
+	return mux
+}
+
+func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
+	if api := s.api.Load(); api != nil {
+		(*api).ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Retry-After", "5")
+	writeError(w, http.StatusServiceUnavailable, "UNAVAILABLE", "The worker is starting: try again in a moment")
 }
 
 // timestamp is the current time as JavaScript's toISOString writes it.

@@ -150,6 +150,7 @@ func TestOtherPathsGetTheSeedsErrorEnvelope(t *testing.T) {
 	}{
 		{"GET", "/nothing", 404, "NOT_FOUND"},
 		{"POST", "/health", 405, "METHOD_NOT_ALLOWED"},
+		{"GET", "/api/flows", 503, "UNAVAILABLE"}, // until Postgres is there
 	} {
 		code, header, body := ask(t, well(), c.method, c.path)
 		var got struct {
@@ -168,6 +169,27 @@ func TestOtherPathsGetTheSeedsErrorEnvelope(t *testing.T) {
 		}
 		if c.code == 405 && header.Get("Allow") == "" {
 			t.Error("no Allow")
+		}
+	}
+}
+
+func TestTheAPIAnswersOnceItIsMounted(t *testing.T) {
+	s, err := Listen("127.0.0.1:0", well())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop(t.Context())
+	s.Mount(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "api "+r.URL.Path) }))
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, path := range []string{"/api", "/api/flows", "/docs", "/docs/x.css", "/docs.json", "/openapi.json"} {
+		resp, err := client.Get("http://" + s.Address() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close() //nolint:errcheck // read to its end
+		if err != nil || string(body) != "api "+path {
+			t.Errorf("%s: %s, %v", path, body, err)
 		}
 	}
 }

@@ -36,8 +36,7 @@ type Serve struct {
 	Environment string // NODE_ENV, else ENVIRONMENT; shown by /health
 	Callback    Callback
 	Accounts    Accounts
-	// APIToken guards the HTTP API; empty when unset.
-	APIToken string
+	API         API
 }
 
 // Callback is what the environment says about deliveries.
@@ -74,7 +73,7 @@ func ReadServe(src setting.Source) (Serve, error) {
 	if s.Accounts, err = readAccounts(src); err != nil {
 		return s, err
 	}
-	s.APIToken, _, err = src.Lookup("API_TOKEN")
+	s.API, err = readAPI(src)
 	return s, err
 }
 

@@ -68,7 +68,8 @@ func TestEverythingSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.Listen != ":9000" || s.Name != "w1" || s.LogLevel != zapcore.DebugLevel || s.Environment != "development" || s.APIToken != "abc" {
+	if s.Listen != ":9000" || s.Name != "w1" || s.LogLevel != zapcore.DebugLevel || s.Environment != "development" ||
+		len(s.API.Tokens) != 1 || s.API.Tokens[0].Secret != "abc" {
 		t.Errorf("settings = %+v", s)
 	}
 	if c := s.Callback; c.URL != "https://example.com/hook" || c.Timeout != 5*time.Second || c.MaxAttempts != 4 ||

@@ -1,0 +1,120 @@
+// Package api is the worker's HTTP API: flows, and what was collected with them.
+//
+// It keeps the paths, the envelope and the error names of whatsapp-flows-server,
+// so that its clients go on working. Every operation is registered with
+// register, which adds what all of them share: the token and its scope, the
+// account, refusal of unknown parameters, the log line of a write and the entry
+// in the OpenAPI document.
+package api
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
+)
+
+// Config is what the API needs.
+type Config struct {
+	Pool *pgxpool.Pool
+	Log  *zap.Logger
+	// Tokens are those that are let in. Without any, every path of the API
+	// answers 403: nothing is open by default.
+	Tokens []settings.APIToken
+	// Origins are the origins a browser may call from; "*" alone is all of them.
+	// Empty: none.
+	Origins []string
+	Version string
+	// Changed is called after a change of a flow was committed.
+	Changed func()
+}
+
+type api struct {
+	Config
+	huma huma.API
+	mux  *http.ServeMux
+	keys tokenKeys
+	// checks holds an element while a flow is checked: one at a time, for one of
+	// 10 MiB may take more than 100 MiB of memory and a processor for a second.
+	checks chan struct{}
+}
+
+// New returns the handler of /api/, /docs, /docs.json and /openapi.json.
+func New(c Config) http.Handler { return newAPI(c).outer() }
+
+func newAPI(c Config) *api {
+	a := &api{Config: c, mux: http.NewServeMux(), keys: hashTokens(c.Tokens), checks: make(chan struct{}, 1)}
+	a.huma = humago.New(a.mux, a.humaConfig())
+	registerAccounts(a)
+	registerFlowCheck(a)
+	registerFlowWrites(a)
+	registerFlowReads(a)
+	registerFlowVersions(a)
+	registerRecords(a)
+	a.serveDocs()
+	return a
+}
+
+// Scope is what a token must be allowed to do for an operation.
+type Scope int
+
+// The scopes.
+const (
+	Read Scope = iota
+	Admin
+)
+
+// register adds an operation under its path, which begins with /api/, and under
+// the same path of one account: /api/accounts/{account}/….
+//
+// handler returns the answer's body in an envelope (ok, created, listed), or an
+// error of this package (notFound, badRequest…). Any other error is logged and
+// becomes a 500 that says nothing of it.
+func register[I, O any](a *api, op huma.Operation, scope Scope, handler func(context.Context, *I) (*O, error)) {
+	guarded := func(ctx context.Context, in *I) (*O, error) {
+		out, err := handler(ctx, in)
+		return out, a.presentable(ctx, op.OperationID, err)
+	}
+	documentOperation(&op, scope)
+	op.Middlewares = append(huma.Middlewares{a.admit(scope)}, op.Middlewares...)
+	rest, below := strings.CutPrefix(op.Path, "/api/")
+	ofAccount := op
+	ofAccount.Responses, ofAccount.Parameters = maps.Clone(op.Responses), slices.Clone(op.Parameters)
+	huma.Register(a.huma, op, guarded)
+	if below && rest != "accounts" {
+		ofAccount.Path, ofAccount.Hidden = "/api/accounts/{account}/"+rest, true
+		huma.Register(a.huma, ofAccount, guarded)
+	}
+}
+
+// presentable makes an error one that may be shown.
+func (a *api) presentable(ctx context.Context, operation string, err error) error {
+	var known huma.StatusError
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	if ctx.Err() != nil {
+		return unavailable("The request was given up") // nobody reads it
+	}
+	a.Log.Error("an operation of the API failed", zap.String("operation", operation), zap.Error(storeError(err)))
+	if unstorable(err) {
+		return badRequest("The request holds text that the database cannot store, such as the character U+0000")
+	}
+	if databaseAway(err) {
+		return unavailable("The database does not answer: try again in a moment")
+	}
+	return internal()
+}
+
+// bodyTime is how long a client may take to send a body.
+const bodyTime = 60 * time.Second

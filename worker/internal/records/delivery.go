@@ -1,0 +1,120 @@
+package records
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Delivery is an answer on its way to one callback endpoint.
+type Delivery struct {
+	ID         uuid.UUID  `json:"id" format:"uuid" doc:"webhook-id of every attempt"`
+	Endpoint   string     `json:"endpoint" doc:"Name of the callback endpoint"`
+	EventType  string     `json:"eventType"`
+	State      string     `json:"state" enum:"due,leased,delivered,dead" doc:"leased: being sent; dead: given up"`
+	Attempt    int        `json:"attempt" doc:"Attempts begun"`
+	RunAt      Timestamp  `json:"runAt" doc:"When the next attempt is due"`
+	LastStatus *int       `json:"lastStatus" doc:"HTTP status of the latest attempt that got one"`
+	LastError  *string    `json:"lastError"`
+	CreatedAt  Timestamp  `json:"createdAt"`
+	FinishedAt *Timestamp `json:"finishedAt"`
+	Attempts   []Attempt  `json:"attempts"`
+}
+
+// Attempt is one HTTP request of a delivery.
+type Attempt struct {
+	Number       int       `json:"number"`
+	At           Timestamp `json:"at"`
+	Status       *int      `json:"status" doc:"HTTP status; null when none came"`
+	Error        *string   `json:"error"`
+	Milliseconds int64     `json:"milliseconds"`
+}
+
+// ResponseWay is an answer and where it went.
+type ResponseWay struct {
+	Response
+	Deliveries []Delivery `json:"deliveries"`
+}
+
+// ways adds their deliveries to responses of one account.
+func (r *Records) ways(ctx context.Context, account string, responses []Response) ([]ResponseWay, error) {
+	ids := make([]uuid.UUID, len(responses))
+	for i := range responses {
+		ids[i] = responses[i].ID
+	}
+	deliveries, err := r.deliveries(ctx, account, ids)
+	if err != nil {
+		return nil, err
+	}
+	ways := make([]ResponseWay, len(responses))
+	for i, response := range responses {
+		ways[i] = ResponseWay{response, deliveries[response.ID]}
+		if ways[i].Deliveries == nil {
+			ways[i].Deliveries = []Delivery{}
+		}
+	}
+	return ways, nil
+}
+
+const deliveriesOfResponses = `
+	SELECT d.response_id, d.id, e.name, d.event_type, d.state, d.attempt, d.run_at, d.last_status, d.last_error, d.created_at, d.finished_at
+	FROM deliveries d JOIN callback_endpoints e ON e.id = d.endpoint_id
+	WHERE d.account = $1 AND d.response_id = ANY ($2) ORDER BY d.created_at, d.id`
+
+const attemptsOfDeliveries = `
+	SELECT delivery_id, number, at, status, error, milliseconds FROM attempts
+	WHERE account = $1 AND delivery_id = ANY ($2) AND at >= $3 ORDER BY at, number`
+
+// deliveries are those of each response, with their attempts.
+func (r *Records) deliveries(ctx context.Context, account string, responses []uuid.UUID) (map[uuid.UUID][]Delivery, error) {
+	rows, err := r.pool.Query(ctx, deliveriesOfResponses, account, responses)
+	if err != nil {
+		return nil, fmt.Errorf("reading deliveries: %w", err)
+	}
+	all := make(map[uuid.UUID][]Delivery)
+	var ids []uuid.UUID
+	var since time.Time
+	var of uuid.UUID
+	var d Delivery
+	_, err = pgx.ForEachRow(rows, []any{&of, &d.ID, &d.Endpoint, &d.EventType, &d.State, &d.Attempt, &d.RunAt,
+		&d.LastStatus, &d.LastError, &d.CreatedAt, &d.FinishedAt}, func() error {
+		d.Attempts = []Attempt{}
+		all[of] = append(all[of], d)
+		ids = append(ids, d.ID)
+		if since.IsZero() || d.CreatedAt.Before(since) {
+			since = d.CreatedAt.Time
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading deliveries: %w", err)
+	}
+	if len(ids) == 0 {
+		return all, nil
+	}
+	attempts := make(map[uuid.UUID][]Attempt)
+	// Attempts are stamped by the worker's clock, deliveries by Postgres'.
+	rows, err = r.pool.Query(ctx, attemptsOfDeliveries, account, ids, since.Add(-24*time.Hour))
+	if err != nil {
+		return nil, fmt.Errorf("reading attempts: %w", err)
+	}
+	var a Attempt
+	_, err = pgx.ForEachRow(rows, []any{&of, &a.Number, &a.At, &a.Status, &a.Error, &a.Milliseconds}, func() error {
+		attempts[of] = append(attempts[of], a)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading attempts: %w", err)
+	}
+	for _, list := range all {
+		for i := range list {
+			if made := attempts[list[i].ID]; made != nil {
+				list[i].Attempts = made
+			}
+		}
+	}
+	return all, nil
+}

@@ -72,7 +72,7 @@ bench: build ## what the edge and the worker cost on this machine, as a table
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz test for FUZZTIME (10s)
-	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' shared caddymodule worker); do \
+	@for file in $$(grep -rl --include='*_test.go' '^func Fuzz' shared caddymodule worker harness); do \
 		for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$file); do \
 			echo "$$name in $$(dirname $$file)"; \
 			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$file) || exit 1; \

@@ -28,7 +28,7 @@ type Place struct {
 
 func (p Place) examples() string { return filepath.Join(p.Root, "examples") }
 
-// withSite brings an installation up with the example flows, calls use, and
+// withSite brings an installation up with the example flow, calls use, and
 // takes it down again. The context of use ends when the edge or the worker does.
 func withSite(ctx context.Context, place Place, out io.Writer, use func(context.Context, *site.Site) error) (err error) {
 	for _, name := range []string{"caddy", "worker"} {
@@ -54,7 +54,7 @@ func withSite(ctx context.Context, place Place, out io.Writer, use func(context.
 	if err := s.StartEdge(ctx); err != nil {
 		return err
 	}
-	loaded, err := s.LoadFlows(ctx, place.examples())
+	loaded, err := loadFlow(ctx, place, s)
 	if err != nil {
 		return err
 	}
@@ -90,6 +90,20 @@ func withSite(ctx context.Context, place Place, out io.Writer, use func(context.
 		return fmt.Errorf("%w\n\nThe end of the edge's log:\n%s\nThe end of the worker's log:\n%s", err, lastLines(s.Edge.Tail()), lastLines(s.Worker.Tail()))
 	}
 	return nil
+}
+
+// loadFlow publishes the one flow that is played; what the other examples ask of
+// upstreams would be in vain here.
+func loadFlow(ctx context.Context, place Place, s *site.Site) (printed string, err error) {
+	dir, err := os.MkdirTemp("", "waf-demo-flow-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Symlink(filepath.Join(place.examples(), flowName), filepath.Join(dir, flowName)); err != nil {
+		return "", err
+	}
+	return s.LoadFlows(ctx, dir)
 }
 
 func origin(private *servers.Server) string {

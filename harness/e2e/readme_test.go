@@ -135,7 +135,7 @@ func TestREADMECaddyfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{"app_secret_old": "0123456789abcdef"} {
+	for name, content := range map[string]string{"app_secret_old": "0123456789abcdef", "crm": "a-token"} {
 		if err := os.WriteFile(filepath.Join(secrets.Dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -181,8 +181,8 @@ func TestREADMEVariables(t *testing.T) {
 			documented = append(documented, name[1])
 		}
 	}
-	// Of the seed's names these three are accepted and read by nothing yet.
-	unread := []string{"META_ACCESS_TOKEN", "PUBLIC_KEY", "CORS_ORIGINS"}
+	// Of the seed's names these two are accepted and read by nothing yet.
+	unread := []string{"META_ACCESS_TOKEN", "PUBLIC_KEY"}
 
 	var source bytes.Buffer
 	for _, dir := range []string{"caddymodule", "worker"} {
@@ -198,7 +198,7 @@ func TestREADMEVariables(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	read := regexp.MustCompile(`"((?:REDIS|META|DB|CALLBACK|PRIVATE|FLOW|DEFAULT|LISTEN|WORKER|LOG|NODE|API|DATABASE)_[A-Z_]+|PASSPHRASE|HOST|PORT|ENVIRONMENT)"`)
+	read := regexp.MustCompile(`"((?:REDIS|META|DB|CALLBACK|PRIVATE|DEFAULT|LISTEN|WORKER|LOG|NODE|CORS|DATABASE)_[A-Z_]+|FLOW_(?:ENDPOINT|TOKEN)_[A-Z_]+|API_TOKENS?|PASSPHRASE|HOST|PORT|ENVIRONMENT)"`)
 	for _, name := range read.FindAllStringSubmatch(source.String(), -1) {
 		if !slices.Contains(documented, name[1]) && name[1] != "WORKER_FAILPOINT" {
 			t.Errorf("%s is read but not in the README", name[1])

@@ -5,6 +5,7 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -32,9 +33,11 @@ type Options struct {
 	Root    string // the repository
 	Bin     string // the directory of caddy and worker
 	Servers *servers.Stack
-	TLS     bool     // serve https://localhost by Caddy's internal authority; else plain http
-	EdgeEnv []string // more of the edge's environment
-	Worker  []string // more of the worker's
+	// Caddyfile is the edge's configuration; empty is the repository's own.
+	Caddyfile string
+	TLS       bool     // serve https://localhost by Caddy's internal authority; else plain http
+	EdgeEnv   []string // more of the edge's environment
+	Worker    []string // more of the worker's
 }
 
 // Site is one installation. Its own database and its own prefix in Redis keep it
@@ -106,10 +109,10 @@ func New(ctx context.Context, o Options) (s *Site, err error) {
 	return s, nil
 }
 
-// StartEdge runs bin/caddy with the repository's Caddyfile and returns when it
-// serves.
+// StartEdge runs bin/caddy with its Caddyfile and returns when it serves.
 func (s *Site) StartEdge(ctx context.Context) error {
-	started, err := process.Start(s.EdgeCommand("run", "--config", filepath.Join(s.o.Root, "Caddyfile"), "--adapter", "caddyfile"))
+	caddyfile := cmp.Or(s.o.Caddyfile, filepath.Join(s.o.Root, "Caddyfile"))
+	started, err := process.Start(s.EdgeCommand("run", "--config", caddyfile, "--adapter", "caddyfile"))
 	if err != nil {
 		return err
 	}

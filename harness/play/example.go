@@ -1,0 +1,122 @@
+package play
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowtoken"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
+)
+
+// Example is a folder with a flow and conversations held with it.
+type Example struct {
+	Name          string // the folder's, and so the flow's
+	Definition    *flow.Definition
+	Conversations []Conversation
+}
+
+// Open reads a folder with flow.json, the logic beside it if there is any, and
+// conversation.yaml.
+func Open(dir string) (*Example, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	flowJSON, err := os.ReadFile(filepath.Join(dir, "flow.json"))
+	if err != nil {
+		return nil, err
+	}
+	var logic []byte
+	for _, name := range []string{"logic.yaml", "logic.yml", "logic.json"} {
+		if logic, err = os.ReadFile(filepath.Join(dir, name)); err == nil {
+			break
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	definition, err := flow.Load(flowJSON, logic)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	path := filepath.Join(dir, "conversation.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	conversations, err := Read(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &Example{Name: filepath.Base(dir), Definition: definition, Conversations: conversations}, nil
+}
+
+// FlowToken makes the flow token of a conversation: its own one, a signed one
+// for its user, or a random one.
+func (c *Conversation) FlowToken(flowName string, secret []byte) (string, error) {
+	switch {
+	case c.Token != "":
+		return c.Token, nil
+	case c.User.ID == "":
+		return "play-" + rand.Text(), nil
+	}
+	claims := flowtoken.Claims{Flow: flowName, User: c.User.ID, Name: c.User.Name, Expires: time.Now().Add(time.Hour)}
+	return flowtoken.Mint(secret, claims, rand.Reader)
+}
+
+var (
+	playKey     = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+	tokenSecret = []byte("signs the flow tokens of conversations in process")
+)
+
+// InProcess is a player of one conversation against the engine in this process.
+func (e *Example) InProcess(c Conversation, upstreams *Upstreams) (*Player, error) {
+	key, err := playKey()
+	if err != nil {
+		return nil, err
+	}
+	token, err := c.FlowToken(e.Name, tokenSecret)
+	if err != nil {
+		return nil, err
+	}
+	now := c.Now
+	if now.IsZero() {
+		now = time.Now()
+	}
+	engine := &Engine{Definition: e.Definition, Key: key, TokenSecret: tokenSecret,
+		Now: func() time.Time { return now }, Fetch: client{upstreams}}
+	return &Player{
+		Phone:     &phone.Phone{PublicKey: &key.PublicKey, Token: token, Flow: e.Definition, Send: engine.Send},
+		Upstreams: upstreams, Now: now,
+	}, nil
+}
+
+// Play holds every conversation of an example in this process, telling say of
+// each conversation and each step. It stops at the first that fails.
+func (e *Example) Play(ctx context.Context, begins func(Conversation), say func(Said)) error {
+	upstreams, err := NewUpstreams()
+	if err != nil {
+		return err
+	}
+	defer upstreams.Close() //nolint:errcheck // nothing was written
+	for _, c := range e.Conversations {
+		begins(c)
+		player, err := e.InProcess(c, upstreams)
+		if err != nil {
+			return err
+		}
+		player.Say = say
+		if _, err := player.Play(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -46,30 +46,34 @@ var actionAttributes = []string{"on-click-action", "on-select-action", "on-unsel
 
 // actions calls f for every action that is an object.
 func (c *checker) actions(f func(action)) {
-	visit := func(n, item *node, owner *component) {
+	for _, s := range c.screens {
+		for _, owner := range s.components {
+			owner.eachAction(f)
+		}
+	}
+}
+
+// eachAction calls f for every action of the component and of its items that is
+// an object.
+func (c *component) eachAction(f func(action)) {
+	visit := func(n, item *node) {
 		for _, attribute := range actionAttributes {
 			found := n.Get(attribute)
 			if !found.Is(jsontree.Object) {
 				continue
 			}
-			a := action{node: found, attribute: attribute, owner: owner, item: item}
+			a := action{node: found, attribute: attribute, owner: c, item: item}
 			if name := found.Get("name"); name.Is(jsontree.String) {
 				a.name = name.Text
 			}
 			f(a)
 		}
 	}
-	for _, s := range c.screens {
-		for _, owner := range s.components {
-			visit(owner.node, nil, owner)
-			for _, list := range []string{"data-source", "list-items"} {
-				items := owner.attr(list)
-				if !items.Is(jsontree.Array) {
-					continue
-				}
-				for _, item := range items.Items {
-					visit(item, item, owner)
-				}
+	visit(c.node, nil)
+	for _, list := range []string{"data-source", "list-items"} {
+		if items := c.attr(list); items.Is(jsontree.Array) {
+			for _, item := range items.Items {
+				visit(item, item)
 			}
 		}
 	}
@@ -86,7 +90,7 @@ func checkActionShapes(c *checker) {
 		}
 		for i := range a.node.Members {
 			if m := &a.node.Members[i]; !slices.Contains(known, m.Name) {
-				c.onKey(a.node, m).error(InvalidPropertyKey, "%s has no property %q%s", a.attribute, m.Name, withSuggestion(m.Name, known))
+				c.onKey(m).error(InvalidPropertyKey, "%s has no property %q%s", a.attribute, m.Name, withSuggestion(m.Name, known))
 			}
 		}
 		switch n := a.node.Get("name"); {
@@ -107,7 +111,7 @@ func checkActionShapes(c *checker) {
 				c.checkPartner(a, "open_url", "url")
 			}
 			if m := a.node.Member("payload"); m != nil && a.name == "open_url" && c.version.AtLeast(6, 0) {
-				c.onKey(a.node, m).error(NotKeyword, "open_url takes no payload: remove it")
+				c.onKey(m).error(NotKeyword, "open_url takes no payload: remove it")
 			}
 			c.checkNext(a)
 		}
@@ -121,7 +125,7 @@ func (c *checker) checkPartner(a action, name, property string) {
 	case m == nil && a.name == name:
 		c.onStart(a.node).error(MissingRequiredProperty, "%s needs %s", name, property)
 	case m != nil && a.name != name && a.name != "":
-		c.onKey(a.node, m).error(NotKeyword, "%s belongs to %s only, this is %s: remove it", property, name, a.name)
+		c.onKey(m).error(NotKeyword, "%s belongs to %s only, this is %s: remove it", property, name, a.name)
 	}
 }
 
@@ -138,7 +142,7 @@ func (c *checker) checkNext(a action) {
 	for i := range next.Members {
 		switch m := &next.Members[i]; {
 		case !slices.Contains(known, m.Name):
-			c.onKey(next, m).error(InvalidPropertyKey, "next has no property %q%s", m.Name, withSuggestion(m.Name, known))
+			c.onKey(m).error(InvalidPropertyKey, "next has no property %q%s", m.Name, withSuggestion(m.Name, known))
 		case m.Value.Kind != jsontree.String:
 			c.on(m.Value).error(InvalidPropertyType, "%s is %s, expected a string", m.Name, m.Value.Kind)
 		}

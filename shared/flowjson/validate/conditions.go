@@ -32,6 +32,8 @@ func (c *checker) checkNestedCondition(at *component, n *node) {
 		c.within(n, wrong.offset, wrong.length).error(InvalidPropertyValue, "%s", wrong)
 	case !fits(e.types, aBoolean):
 		c.on(n).error(InvalidPropertyValue, "the condition gives a %s, expected a boolean", e.types)
+	case e.references == 0:
+		c.on(n).warn(DoubtfulRule, "the condition has no reference, so that it never changes: Meta's page refuses that, its web client does not in backticks")
 	default:
 		c.warnQuoted(n, e)
 	}

@@ -128,7 +128,7 @@ func checkCalendarMode(c *checker) {
 		if !isRange(at) {
 			for _, name := range []string{"min-days", "max-days", "title", "description"} {
 				if m := at.node.Member(name); m != nil {
-					c.onKey(at.node, m).error(InvalidPropertyForCondition, "%s is for the mode range: add \"mode\": \"range\" or remove %s", name, name)
+					c.onKey(m).error(InvalidPropertyForCondition, "%s is for the mode range: add \"mode\": \"range\" or remove %s", name, name)
 				}
 			}
 		}
@@ -171,7 +171,7 @@ func (c *checker) checkDatePair(at *component, name string, value *node) {
 	for i := range value.Members {
 		switch m := &value.Members[i]; {
 		case m.Name != "start-date" && m.Name != "end-date":
-			c.onKey(value, m).error(UnexpectedRangeProperty, "%s has start-date and end-date, not %q%s", name, m.Name, withSuggestion(m.Name, []string{"start-date", "end-date"}))
+			c.onKey(m).error(UnexpectedRangeProperty, "%s has start-date and end-date, not %q%s", name, m.Name, withSuggestion(m.Name, []string{"start-date", "end-date"}))
 		case m.Value.Kind != kind && !c.isBound(m.Value):
 			c.on(m.Value).error(InvalidPropertyType, "%s of %s is %s, expected %s", m.Name, name, m.Value.Kind, kind)
 		}

@@ -58,29 +58,6 @@ func (c *component) attr(name string) *node { return c.node.Get(name) }
 // spec is what is known of the component's type, or nil.
 func (c *component) spec() *componentSpec { return componentSpecs[c.typ] }
 
-// eachAction calls f with every action of the component and of its items that is
-// an object.
-func (c *component) eachAction(f func(action *node)) {
-	for _, name := range []string{"on-click-action", "on-select-action", "on-unselect-action"} {
-		if action := c.attr(name); action.Is(jsontree.Object) {
-			f(action)
-		}
-	}
-	for _, list := range []string{"data-source", "list-items"} {
-		items := c.attr(list)
-		if !items.Is(jsontree.Array) {
-			continue
-		}
-		for _, item := range items.Items {
-			for _, name := range []string{"on-click-action", "on-select-action", "on-unselect-action"} {
-				if action := item.Get(name); action.Is(jsontree.Object) {
-					f(action)
-				}
-			}
-		}
-	}
-}
-
 // readDocument never fails: what it cannot read is left out.
 func readDocument(root *node) *document {
 	d := &document{root: root, version: newest, byID: map[string]*screen{}, indexes: map[*node]map[string]*node{}}
@@ -98,7 +75,7 @@ func readDocument(root *node) *document {
 		if n.Kind != jsontree.Object {
 			continue
 		}
-		s := &screen{node: n, terminal: n.Get("terminal").True()}
+		s := &screen{node: n, terminal: saysTrue(n.Get("terminal"))}
 		if id := n.Get("id"); id.Is(jsontree.String) {
 			s.id = id.Text
 		}
@@ -117,6 +94,10 @@ func readDocument(root *node) *document {
 	d.declared, d.navigated = declaredRoutes(d), navigatedRoutes(d)
 	return d
 }
+
+// saysTrue: a flag that is written as a string is refused, but what it means is
+// clear, and the other rules go by that.
+func saysTrue(n *node) bool { return n != nil && n.Text == "true" }
 
 func (s *screen) read(list *node, parent *component, branch string) {
 	if !list.Is(jsontree.Array) {

@@ -106,26 +106,6 @@ func (p *expressionParser) failAt(start, end int, format string, args ...any) er
 	return p.err
 }
 
-// precedence says how tight an operator binds, from the loosest, 1; 0 for what
-// is none.
-func precedence(operator string) int {
-	switch operator {
-	case "||":
-		return 1
-	case "&&":
-		return 2
-	case "==", "!=":
-		return 3
-	case "<", "<=", ">", ">=":
-		return 4
-	case "+", "-":
-		return 5
-	case "*", "/", "%":
-		return 6
-	}
-	return 0
-}
-
 // binary reads operators that bind tighter than floor, and their operands.
 func (p *expressionParser) binary(floor, depth int) operand {
 	left := p.unary(depth)
@@ -163,11 +143,6 @@ func (p *expressionParser) beside(operator token) bool {
 	return true
 }
 
-func isComparison(operator string) bool {
-	level := precedence(operator)
-	return level == 3 || level == 4
-}
-
 func (p *expressionParser) combine(operator token, left, right operand) operand {
 	if p.err != nil {
 		return left
@@ -198,9 +173,6 @@ func (p *expressionParser) combine(operator token, left, right operand) operand 
 	}
 	return result
 }
-
-// fits says whether values of two types can be of the same type.
-func fits(a, b valueType) bool { return a == 0 || b == 0 || a&b != 0 }
 
 func (p *expressionParser) words(o operand) string { return clip(p.text[o.start:o.end]) }
 

@@ -72,7 +72,7 @@ func checkLoneComponents(c *checker) {
 	}
 	c.each(func(at *component) {
 		if m := at.screen.node.Member("terminal"); at.screen.terminal && m != nil {
-			c.onKey(at.screen.node, m).error(InvalidPropertyKey, "a screen with a NavigationList cannot be terminal: its items lead on")
+			c.onKey(m).error(InvalidPropertyKey, "a screen with a NavigationList cannot be terminal: its items lead on")
 		}
 	}, "NavigationList")
 }

@@ -201,7 +201,7 @@ func checkInputNames(c *checker) {
 func checkPickersInInitValues(c *checker) {
 	c.formValues("init-values", func(at *component, m *jsontree.Member, value *node) {
 		if at != nil && at.spec().media {
-			c.onKey(value.Parent, m).error(NativeComponentInFormInitValue, "%q is a %s: files cannot be given at the start", m.Name, at.typ)
+			c.onKey(m).error(NativeComponentInFormInitValue, "%q is a %s: files cannot be given at the start", m.Name, at.typ)
 		}
 	})
 }
@@ -215,7 +215,7 @@ func checkFormValues(c *checker) {
 	c.formValues("init-values", func(at *component, m *jsontree.Member, value *node) {
 		switch {
 		case at == nil:
-			c.onKey(value.Parent, m).error(InvalidPropertyValue, "init-values has %q, which no input of the Form is named", m.Name)
+			c.onKey(m).error(InvalidPropertyValue, "init-values has %q, which no input of the Form is named", m.Name)
 		case at.spec().media:
 		case c.isBound(value):
 			if types := c.boundTypes(value, at.screen); !fits(types, initKind(at)) {

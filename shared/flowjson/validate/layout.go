@@ -98,7 +98,7 @@ func checkBranches(c *checker) {
 				c.on(m.Value).error(InvalidPropertyType, "the case %q is %s, expected an array of components", m.Name, m.Value.Kind)
 			}
 			if !isCaseName(m.Name) && c.version.AtLeast(5, 0) {
-				c.onKey(cases, m).error(PatternMismatch, "the case %q: expected a letter, then letters, digits, - and _", m.Name)
+				c.onKey(m).error(PatternMismatch, "the case %q: expected a letter, then letters, digits, - and _", m.Name)
 			}
 		}
 	}, "Switch")

@@ -70,8 +70,12 @@ func checkPayloadReferences(c *checker) {
 			at.error(PatternMismatch, "%s names another screen, which exists from version 4.0: raise the version, or pass the value on in a payload", text)
 			return
 		}
+		code := InvalidOnClickActionPayload
+		if v.name == "update_data" {
+			code = InvalidActionPayloadProperty
+		}
 		if found := c.resolve(r, v.owner.screen); found.problem != "" {
-			at.say(!v.top, InvalidOnClickActionPayload, "%s: %s", r.text, found)
+			at.say(!v.top, code, "%s: %s", r.text, found)
 		}
 	})
 }

@@ -34,7 +34,7 @@ func checkNavigatePayloads(c *checker) {
 			model := c.get(to.data, m.Name)
 			if model == nil {
 				known := resolved{problem: "the data model of screen " + clip(to.id) + " has no " + clip(m.Name), got: m.Name, known: memberNames(to.data)}
-				c.onKey(payload, m).say(lenient && !c.isStaticValue(m.Value), InvalidNavigateActionPayload, "%s", known)
+				c.onKey(m).say(lenient && !c.isStaticValue(m.Value), InvalidNavigateActionPayload, "%s", known)
 				continue
 			}
 			c.checkPayloadValue(a, m.Value, model, InvalidNavigateActionPayload)
@@ -82,7 +82,7 @@ func checkUpdateDataPayloads(c *checker) {
 			model := c.get(s.data, m.Name)
 			if model == nil {
 				missing := c.resolve(reference{store: "data", path: []string{m.Name}}, s)
-				c.onKey(payload, m).error(InvalidUpdateDataPayload, "%s", missing)
+				c.onKey(m).error(InvalidActionPayloadProperty, "%s", missing)
 				continue
 			}
 			if r, ok := parseReference(m.Value.Text); ok && r.screen == "" && r.store == "data" && r.path[0] == m.Name {
@@ -188,7 +188,7 @@ func (c *checker) checkStaticObject(a action, n, properties *node, code Code) {
 			known := resolved{problem: "the data model it goes into declares no property " + clip(m.Name), got: m.Name, known: memberNames(properties)}
 			// Meta's own example has options with actions of their own in such a place.
 			isAction := m.Name == "on-select-action" || m.Name == "on-unselect-action"
-			c.onKey(n, m).say(isAction, code, "%s", known)
+			c.onKey(m).say(isAction, code, "%s", known)
 			continue
 		}
 		c.checkStaticPayload(a, m.Value, declared, code)

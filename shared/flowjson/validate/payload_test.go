@@ -59,7 +59,7 @@ func TestANameThatIsAlmostRightIsSuggested(t *testing.T) {
 }
 
 func TestHostileReferencesEndSoon(t *testing.T) {
-	const many = 10_000
+	const many = 3_000
 	list := func(format string) string {
 		var b strings.Builder
 		for i := range many {

@@ -67,6 +67,7 @@ const (
 	InvalidFlowJSONVersion     Code = "INVALID_FLOW_JSON_VERSION"
 	MissingFlowJSONVersion     Code = "MISSING_FLOW_JSON_VERSION"
 	UnsupportedFlowJSONVersion Code = "UNSUPPORTED_FLOW_JSON_VERSION"
+	UnavailableFlowJSONVersion Code = "UNAVAILABLE_FLOW_JSON_VERSION"
 	NoSupportedDataAPIVersion  Code = "NO_SUPPORTED_DATA_API_VERSION"
 
 	InvalidRoutingModel            Code = "INVALID_ROUTING_MODEL"

@@ -91,7 +91,7 @@ func checkPropertyNames(c *checker) {
 	known := c.knowledge()
 	for _, x := range known.strays {
 		o := known.objects[x.in]
-		switch key := c.onKey(o.node, x.m); {
+		switch key := c.onKey(x.m); {
 		case x.p == nil:
 			key.error(InvalidPropertyKey, "%s has no property %q%s", o.title, x.m.Name, withSuggestion(x.m.Name, o.names))
 		case c.version.Below(x.p.since.Major, x.p.since.Minor):
@@ -148,7 +148,7 @@ func (c *checker) checkKind(o object, p *property, value *node) {
 		c.on(value).error(PatternMismatch, "expressions in backticks exist from Flow JSON 6.0 on, this document is %s", c.version)
 	case value.Kind == jsontree.String && p.digits && isDigits(value.Text):
 		c.on(value).warn(DoubtfulRule, "%s of %s is a string, Meta's validator takes a number: write it without quotes", p.name, o.title)
-	case value.Kind == jsontree.String && p.bound:
+	case value.Kind == jsontree.String && p.bound && p.kinds != aBoolean: // a boolean is Meta's example of a wrong type
 		c.on(value).error(PatternMismatch, "%s of %s is %q, expected %s", p.name, o.title, value.Text, p.expected())
 	default:
 		c.on(value).error(InvalidPropertyType, "%s of %s is %s, expected %s", p.name, o.title, value.Kind, p.expected())

@@ -90,8 +90,11 @@ type resolved struct {
 	// problem is why there is no such value; empty if there is. got is the name
 	// that is not among the known ones.
 	problem string
-	got     string
-	known   func() []string
+	// inside says that the first name of a reference exists, and what follows it
+	// does not.
+	inside bool
+	got    string
+	known  func() []string
 }
 
 // maxSuggested bounds the names that are looked through for a "did you mean".
@@ -157,14 +160,14 @@ func (c *checker) resolveData(r reference, s *screen) resolved {
 		above := strings.Join(r.path[:i+1], ".")
 		switch modelTypes(model) {
 		case anArray:
-			return resolved{problem: clip(above) + " is an array, and a reference cannot reach into one"}
+			return resolved{inside: true, problem: clip(above) + " is an array, and a reference cannot reach into one"}
 		case anObject, 0:
 		default:
-			return resolved{problem: clip(above) + " is " + modelTypes(model).String() + " and has nothing inside"}
+			return resolved{inside: true, problem: clip(above) + " is " + modelTypes(model).String() + " and has nothing inside"}
 		}
 		properties := model.Get("properties")
 		if model = c.get(properties, name); model == nil {
-			return resolved{problem: "the data model of " + clip(above) + " has no property " + clip(name), got: name, known: memberNames(properties)}
+			return resolved{inside: true, problem: "the data model of " + clip(above) + " has no property " + clip(name), got: name, known: memberNames(properties)}
 		}
 	}
 	return resolved{types: modelTypes(model), model: model}

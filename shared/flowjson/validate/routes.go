@@ -75,12 +75,9 @@ func navigatedRoutes(d *document) *routes {
 	}
 	for _, s := range d.screens {
 		for _, comp := range s.components {
-			comp.eachAction(func(action *node) {
-				if name := action.Get("name"); !name.Is(jsontree.String) || name.Text != "navigate" {
-					return
-				}
-				if next := action.Get("next").Get("name"); next.Is(jsontree.String) {
-					r.add(s.id, next.Text, next)
+			comp.eachAction(func(a action) {
+				if target := a.target(); target != nil {
+					r.add(s.id, target.Text, target)
 				}
 			})
 		}
@@ -117,34 +114,36 @@ func (r *routes) connected() []bool {
 	return seen
 }
 
-// circles are the screens that lie on a circle of three screens or more, or
-// between two of them. Ways to oneself and back at once are passed over.
-func (r *routes) circles() []int {
+// circles are the screens that lie on a circle of three screens or more, those
+// of each together. Ways to oneself and back at once are passed over.
+func (r *routes) circles() [][]int {
 	n := len(r.screens)
-	left := make([]bool, n)
-	for i := range left {
-		left[i] = true
+	leads := make([][]bool, n) // over any number of screens
+	for i := range leads {
+		leads[i] = make([]bool, n)
+		for j := range leads[i] {
+			leads[i][j] = i != j && r.edge[i][j] != nil && r.edge[j][i] == nil
+		}
 	}
-	leads := func(i, j int) bool {
-		return i != j && left[i] && left[j] && r.edge[i][j] != nil && r.edge[j][i] == nil
-	}
-	// What nothing leads to, or what leads nowhere, is on no circle.
-	for changed := true; changed; {
-		changed = false
+	for over := range n {
 		for i := range n {
-			in, out := false, false
 			for j := range n {
-				in, out = in || leads(j, i), out || leads(i, j)
-			}
-			if left[i] && (!in || !out) {
-				left[i], changed = false, true
+				leads[i][j] = leads[i][j] || leads[i][over] && leads[over][j]
 			}
 		}
 	}
-	var list []int
+	var list [][]int
+	seen := make([]bool, n)
 	for i := range n {
-		if left[i] {
-			list = append(list, i)
+		var circle []int
+		for j := i; j < n; j++ {
+			if !seen[j] && leads[i][j] && leads[j][i] {
+				seen[j] = true
+				circle = append(circle, j)
+			}
+		}
+		if circle != nil {
+			list = append(list, circle)
 		}
 	}
 	return list

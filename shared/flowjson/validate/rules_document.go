@@ -3,6 +3,7 @@ package validate
 import (
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson/jsontree"
 )
@@ -24,9 +25,9 @@ func checkTopLevelKeys(c *checker) {
 		m := &c.root.Members[i]
 		switch {
 		case !slices.Contains(topLevelKeys, m.Name):
-			c.onKey(c.root, m).error(InvalidPropertyKey, "the document has no property %q%s", m.Name, withSuggestion(m.Name, topLevelKeys[:5]))
+			c.onKey(m).error(InvalidPropertyKey, "the document has no property %q%s", m.Name, withSuggestion(m.Name, topLevelKeys[:5]))
 		case m.Name == "meta":
-			c.onKey(c.root, m).warn(DoubtfulRule, "meta stands in no page of Meta, though its web client accepts it from version 5.1: leave it out")
+			c.onKey(m).warn(DoubtfulRule, "meta stands in no page of Meta, though its web client accepts it from version 5.1: leave it out")
 		}
 	}
 }
@@ -48,7 +49,7 @@ func checkDuplicateKeys(c *checker) {
 				continue
 			}
 			if seen[m.Name] {
-				c.onKey(n, m).warn(DuplicateKey, "%q is already there: the last one counts, so remove the others", m.Name)
+				c.onKey(m).warn(DuplicateKey, "%q is already there: the last one counts, so remove the others", m.Name)
 			}
 			seen[m.Name] = true
 		}
@@ -71,6 +72,8 @@ func checkVersion(c *checker) {
 	v, err := parseVersion(n.Text)
 	r := findRelease(v)
 	switch {
+	case err != nil && isPreview(n.Text):
+		c.on(n).error(UnavailableFlowJSONVersion, "version %q is none that is open to everybody, expected one of %s", n.Text, publishable())
 	case err != nil:
 		c.on(n).error(InvalidFlowJSONVersion, "version is %q, expected two numbers with a dot between them, such as %q", n.Text, newest)
 	case r != nil && r.frozen != "":
@@ -78,11 +81,19 @@ func checkVersion(c *checker) {
 	case r != nil:
 	case v.Below(2, 1):
 		c.on(n).error(UnsupportedFlowJSONVersion, "version %s is not supported any more, expected one of %s", v, publishable())
-	case v.AtLeast(newest.Major, newest.Minor) && v.Major <= newest.Major+2:
+	case v.AtLeast(newest.Major, newest.Minor) && v.Major <= newest.Major+1:
 		c.on(n).warn(VersionUnknown, "version %s is newer than %s, the newest known here: the document is judged by the rules of %s", v, newest, newest)
 	default:
 		c.on(n).error(InvalidFlowJSONVersion, "there is no version %s, expected one of %s", v, publishable())
 	}
+}
+
+// isPreview says that letters stand for a version, as Meta's page writes one that
+// is enabled for some accounts only: A.B.
+func isPreview(version string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	major, minor, _ := strings.Cut(version, ".")
+	return major != "" && minor != "" && strings.Trim(major+minor, letters) == ""
 }
 
 // publishable lists the versions that can be published.
@@ -122,15 +133,11 @@ func checkDataAPIVersionNeeded(c *checker) {
 		}
 		return
 	}
-	for _, s := range c.screens {
-		for _, comp := range s.components {
-			comp.eachAction(func(action *node) {
-				if name := action.Get("name"); name.Is(jsontree.String) && name.Text == "data_exchange" {
-					c.on(name).error(MissingRequiredProperty, "data_exchange asks the endpoint, but the flow has no data_api_version: add \"data_api_version\": \"3.0\" and a routing_model")
-				}
-			})
+	c.actions(func(a action) {
+		if a.name == "data_exchange" {
+			c.on(a.node.Get("name")).error(MissingRequiredProperty, "data_exchange asks the endpoint, but the flow has no data_api_version: add \"data_api_version\": \"3.0\" and a routing_model")
 		}
-	}
+	})
 }
 
 func checkDataChannelURI(c *checker) {
@@ -138,7 +145,7 @@ func checkDataChannelURI(c *checker) {
 	switch {
 	case m == nil:
 	case c.version.AtLeast(3, 0):
-		c.onKey(c.root, m).error(InvalidPropertyKey, "data_channel_uri is not part of the document since version 3.0: remove it and set endpoint_uri of the flow through the Flows API")
+		c.onKey(m).error(InvalidPropertyKey, "data_channel_uri is not part of the document since version 3.0: remove it and set endpoint_uri of the flow through the Flows API")
 	case m.Value.Kind != jsontree.String:
 		c.on(m.Value).error(InvalidPropertyType, "data_channel_uri is %s, expected a string", m.Value.Kind)
 	default:

@@ -209,7 +209,7 @@ func (c *checker) findExamples(n *node) {
 	for i := range n.Members {
 		m := &n.Members[i]
 		if m.Name == exampleKey {
-			c.onKey(n, m).error(InvalidScreenData, "%s stands only directly under a field of data: remove it here", exampleKey)
+			c.onKey(m).error(InvalidScreenData, "%s stands only directly under a field of data: remove it here", exampleKey)
 			continue
 		}
 		c.findExamples(m.Value)

@@ -11,7 +11,7 @@ var routingRules = []rule{
 	{"routing-model-shape", "Meta: Flow JSON, \"Routing model\"; web client: WAFlowJSONRootSchema", checkRoutingModelShape},
 	{"routing-known-screens", "Meta: Flow JSON error codes, INVALID_ROUTING_MODEL; web client: WAFlowJSONRoutingModelDestinationValidator", checkRoutingKnownScreens},
 	{"routing-all-screens", "Meta: Flow JSON error codes, INVALID_ROUTING_MODEL; web client: WAFlowJSONRoutingModelSourceValidator", checkRoutingAllScreens},
-	{"routing-forward", "Meta: Flow JSON, \"Routing model\"; web client: WAFlowJSONRoutingModelBackRouteValidator", checkRoutingForward},
+	{"routing-forward", "Meta: Flow JSON, \"Routing model\"; error codes, INVALID_ROUTING_MODEL: loop detected; web client: WAFlowJSONRoutingModelBackRouteValidator", checkRoutingForward},
 	{"routing-branches", "Meta: Flow JSON error codes, INVALID_ROUTING_MODEL: at most 10 branches", checkRoutingBranches},
 	{"routing-entry", "Meta: Flow JSON error codes, INVALID_ROUTING_MODEL; web client: WAFlowJSONRoutingModelEntryScreenValidator", checkRoutingEntry},
 	{"routing-connected", "Meta: Flow JSON error codes, INVALID_ROUTING_MODEL; web client: WAFlowJSONRoutingModelPathValidator", checkRoutingConnected},
@@ -31,7 +31,7 @@ func checkRoutingModelShape(c *checker) {
 	for i := range model.Members {
 		m := &model.Members[i]
 		if badScreenID(m.Name) {
-			c.onKey(model, m).error(PatternMismatch, "%q is no screen id: expected only letters and underscores", m.Name)
+			c.onKey(m).error(PatternMismatch, "%q is no screen id: expected only letters and underscores", m.Name)
 		}
 		if m.Value.Kind != jsontree.Array {
 			c.on(m.Value).error(InvalidPropertyType, "the ways from %s are %s, expected an array of screen ids", m.Name, m.Value.Kind)
@@ -67,7 +67,7 @@ func checkRoutingKnownScreens(c *checker) {
 	for i := range model.Members {
 		m := &model.Members[i]
 		if c.byID[m.Name] == nil && !badScreenID(m.Name) {
-			c.onKey(model, m).error(InvalidRoutingModel, "there is no screen %q%s", m.Name, withSuggestion(m.Name, known))
+			c.onKey(m).error(InvalidRoutingModel, "there is no screen %q%s", m.Name, withSuggestion(m.Name, known))
 		}
 		for _, to := range m.Value.Items {
 			switch {
@@ -140,10 +140,12 @@ func checkRoutingForward(c *checker) {
 			}
 		}
 	}
-	circle := r.circles()
-	if len(circle) == 0 {
-		return
+	for _, circle := range r.circles() {
+		c.sayCircle(r, circle)
 	}
+}
+
+func (c *checker) sayCircle(r *routes, circle []int) {
 	var ids []string
 	var nodes []*node
 	for _, i := range circle {
@@ -154,7 +156,13 @@ func checkRoutingForward(c *checker) {
 			}
 		}
 	}
-	c.on(nodes...).warn(DoubtfulRule, "the screens %s lead round in a circle: Meta's page allows only ways forward, its web client does not look for circles of more than two", strings.Join(ids, ", "))
+	all := strings.Join(ids, ", ")
+	if r == c.declared {
+		slices.SortFunc(nodes, func(a, b *node) int { return b.Start - a.Start }) // the last one closes the circle
+		c.on(nodes...).error(InvalidRoutingModel, "the screens %s lead round in a circle: list only the ways forward, going back needs none", all)
+		return
+	}
+	c.on(nodes...).warn(DoubtfulRule, "actions navigate round in a circle through %s: Meta's page allows only ways forward, its web client does not check navigate for it", all)
 }
 
 const maxBranches = 10

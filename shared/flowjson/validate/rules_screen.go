@@ -34,9 +34,9 @@ func checkScreenKeys(c *checker) {
 		for i := range s.node.Members {
 			m := &s.node.Members[i]
 			if !slices.Contains(screenKeys, m.Name) {
-				c.onKey(s.node, m).error(InvalidPropertyKey, "a screen has no property %q%s", m.Name, withSuggestion(m.Name, screenKeys))
+				c.onKey(m).error(InvalidPropertyKey, "a screen has no property %q%s", m.Name, withSuggestion(m.Name, screenKeys))
 			} else if since := screenKeySince[m.Name]; c.version.Below(since.Major, since.Minor) {
-				c.onKey(s.node, m).error(InvalidPropertyKey, "%s exists from version %s, the document has version %s: remove it, or raise the version", m.Name, since, c.version)
+				c.onKey(m).error(InvalidPropertyKey, "%s exists from version %s, the document has version %s: remove it, or raise the version", m.Name, since, c.version)
 			}
 		}
 	}
@@ -93,11 +93,7 @@ func checkScreenLayout(c *checker) {
 	for _, s := range c.screens {
 		layout := s.node.Get("layout")
 		if layout == nil {
-			if c.version.AtLeast(6, 0) {
-				c.onStart(s.node).error(MissingRequiredProperty, "layout is missing, expected {\"type\": \"SingleColumnLayout\", \"children\": […]}")
-			} else {
-				c.onStart(s.node).warn(DoubtfulRule, "layout is missing: Meta's page requires it, its web client only from version 6.0")
-			}
+			c.onStart(s.node).error(MissingRequiredProperty, "layout is missing, expected {\"type\": \"SingleColumnLayout\", \"children\": […]}")
 			continue
 		}
 		if layout.Kind == jsontree.String {
@@ -110,7 +106,7 @@ func checkScreenLayout(c *checker) {
 		}
 		for i := range layout.Members {
 			if m := &layout.Members[i]; m.Name != "type" && m.Name != "children" {
-				c.onKey(layout, m).error(InvalidPropertyKey, "a layout has no property %q%s", m.Name, withSuggestion(m.Name, []string{"type", "children"}))
+				c.onKey(m).error(InvalidPropertyKey, "a layout has no property %q%s", m.Name, withSuggestion(m.Name, []string{"type", "children"}))
 			}
 		}
 		switch typ := layout.Get("type"); {
@@ -142,15 +138,15 @@ func checkScreenFlags(c *checker) {
 
 func checkSuccessOnTerminal(c *checker) {
 	for _, s := range c.screens {
-		if m := s.node.Member("success"); m != nil && !s.terminal && c.version.AtLeast(3, 1) {
-			c.onKey(s.node, m).error(NotKeyword, "success has a meaning on terminal screens only: add \"terminal\": true, or remove success")
+		if m := s.node.Member("success"); m != nil && !s.terminal {
+			c.onKey(m).error(NotKeyword, "success has a meaning on terminal screens only: add \"terminal\": true, or remove success")
 		}
 	}
 }
 
 func checkRefreshOnBack(c *checker) {
 	for _, s := range c.screens {
-		if n := s.node.Get("refresh_on_back"); n.True() && !c.endpoint {
+		if n := s.node.Get("refresh_on_back"); saysTrue(n) && !c.endpoint {
 			c.on(n).error(InvalidPropertyValue, "refresh_on_back asks the endpoint, but the flow has no data_api_version: add it, or remove refresh_on_back")
 		}
 	}
@@ -174,7 +170,7 @@ func checkSuccessfulTerminal(c *checker) {
 			continue
 		}
 		success := s.node.Get("success")
-		if !success.Is(jsontree.Boolean) || success.True() {
+		if success == nil || success.Text != "false" {
 			return
 		}
 		unsuccessful = append(unsuccessful, success)

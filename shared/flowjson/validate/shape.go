@@ -92,6 +92,9 @@ var kindSet = [...]valueType{
 // has says whether the value may be of that kind.
 func (t valueType) has(kind jsontree.Kind) bool { return t&kindSet[kind] != 0 }
 
+// fits says whether values of two types can be of the same type.
+func fits(a, b valueType) bool { return a == 0 || b == 0 || a&b != 0 }
+
 // String names the kinds for a message: "string or array".
 func (t valueType) String() string {
 	var names string

@@ -174,3 +174,28 @@ func (p *expressionParser) advice(c byte) string {
 	}
 	return ""
 }
+
+// precedence says how tight an operator binds, from the loosest, 1; 0 for what
+// is none.
+func precedence(operator string) int {
+	switch operator {
+	case "||":
+		return 1
+	case "&&":
+		return 2
+	case "==", "!=":
+		return 3
+	case "<", "<=", ">", ">=":
+		return 4
+	case "+", "-":
+		return 5
+	case "*", "/", "%":
+		return 6
+	}
+	return 0
+}
+
+func isComparison(operator string) bool {
+	level := precedence(operator)
+	return level == 3 || level == 4
+}

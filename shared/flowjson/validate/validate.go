@@ -107,8 +107,8 @@ func (c *checker) on(nodes ...*node) place {
 	return p
 }
 
-// onKey points at the name of a member of n, for a key that should not be there.
-func (c *checker) onKey(_ *node, m *jsontree.Member) place {
+// onKey points at the name of a member, for a key that should not be there.
+func (c *checker) onKey(m *jsontree.Member) place {
 	return place{c, []anchor{{m.Start, m.End, m.Value}}}
 }
 
@@ -121,12 +121,30 @@ func (c *checker) onStart(n *node) place {
 // at points at a part of the text.
 func (c *checker) at(start, end int) place { return place{c, []anchor{{start, end, nil}}} }
 
+// within points at a part of a string, or at all of it if it has escapes.
+func (c *checker) within(n *node, offset, length int) place {
+	if n.End-n.Start != len(n.Text)+2 {
+		return c.on(n)
+	}
+	start := n.Start + 1 + offset
+	return place{c, []anchor{{start, min(start+max(length, 1), n.End), n}}}
+}
+
 func (p place) error(code Code, format string, args ...any) {
 	p.add(&p.c.report.Errors, code, format, args)
 }
 
 func (p place) warn(code Code, format string, args ...any) {
 	p.add(&p.c.report.Warnings, code, format, args)
+}
+
+// say reports an error, or a warning where sources disagree.
+func (p place) say(doubtful bool, code Code, format string, args ...any) {
+	if doubtful {
+		p.warn(DoubtfulRule, format, args...)
+	} else {
+		p.error(code, format, args...)
+	}
 }
 
 func (p place) add(list *[]Problem, code Code, format string, args []any) {
@@ -168,3 +186,8 @@ func clip(s string) string {
 	}
 	return s[:end] + "…"
 }
+
+// sentence is text of this package within a message, which is not cut.
+type sentence string
+
+func (s sentence) String() string { return string(s) }

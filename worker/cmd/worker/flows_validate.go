@@ -89,15 +89,19 @@ func (d document) check(stdin io.Reader) []*result {
 	}
 	report := validate.Flow(text)
 	r.text, r.errors, r.warnings, r.truncated = text, report.Errors, report.Warnings, report.Truncated
-	if logicResult := d.checkLogic(text); logicResult != nil {
-		return []*result{r, logicResult}
+	l := d.readLogic()
+	_, err = flow.Load(text, l.content())
+	var mistakes *logic.Errors
+	switch {
+	case errors.As(err, &mistakes):
+		l.failWith(mistakes)
+	case err != nil && len(r.errors) == 0:
+		r.fail(unrunnable, "ENGINE_ERROR", "Meta may take this flow, but this server cannot run it: "+err.Error(), wholeFile, "")
 	}
-	if len(r.errors) == 0 {
-		if _, err := flow.Load(text, nil); err != nil {
-			r.fail(unrunnable, "ENGINE_ERROR", "Meta may take this flow, but this server cannot run it: "+err.Error(), wholeFile, "")
-		}
+	if l == nil || err != nil && len(l.errors) == 0 {
+		return []*result{r} // logic is read against its flow: without one nothing can be said of it
 	}
-	return []*result{r}
+	return []*result{r, l}
 }
 
 // reason is an error without the name of the file, which stands before it.
@@ -109,35 +113,38 @@ func reason(err error) string {
 	return err.Error()
 }
 
-// checkLogic is nil when no logic stands beside the flow.
-func (d document) checkLogic(flowJSON []byte) *result {
+// readLogic is nil when no logic stands beside the flow.
+func (d document) readLogic() *result {
 	if filepath.Base(d.file) != "flow.json" {
 		return nil
 	}
 	for _, name := range []string{"logic.yaml", "logic.yml", "logic.json"} {
 		r := &result{file: filepath.Join(filepath.Dir(d.file), name)}
 		text, err := os.ReadFile(r.file)
-		switch {
-		case errors.Is(err, os.ErrNotExist):
+		if errors.Is(err, os.ErrNotExist) {
 			continue
-		case err != nil:
+		}
+		if err != nil {
 			r.fail(unreadable, "FILE_ERROR", reason(err), wholeFile, "")
-			return r
 		}
 		r.text = text
-		_, err = flow.Load(flowJSON, text)
-		var mistakes *logic.Errors
-		switch {
-		case errors.As(err, &mistakes):
-			for _, m := range mistakes.Problems {
-				at := validate.Span{LineStart: m.Line, LineEnd: m.Line, ColumnStart: m.Column, ColumnEnd: m.Column + 1}
-				r.fail(badLogic, "LOGIC_ERROR", m.Message, at, m.Path)
-			}
-			r.truncated = mistakes.More > 0
-		case err != nil:
-			r.fail(unrunnable, "ENGINE_ERROR", err.Error(), wholeFile, "")
-		}
 		return r
 	}
 	return nil
+}
+
+// content is the text of a file, nothing of one that is not there.
+func (r *result) content() []byte {
+	if r == nil {
+		return nil
+	}
+	return r.text
+}
+
+func (r *result) failWith(mistakes *logic.Errors) {
+	for _, m := range mistakes.Problems {
+		at := validate.Span{LineStart: m.Line, LineEnd: m.Line, ColumnStart: m.Column, ColumnEnd: m.Column + 1}
+		r.fail(badLogic, "LOGIC_ERROR", m.Message, at, m.Path)
+	}
+	r.truncated = mistakes.More > 0
 }

@@ -105,6 +105,14 @@ func TestValidateShowsMistakesOfTheLogic(t *testing.T) {
 	}
 }
 
+func TestValidateSaysNothingOfLogicWhoseFlowIsBroken(t *testing.T) {
+	dir := folder(t, map[string]string{"flow.json": strings.Replace(goodFlow, `"complete"`, `"complet"`, 1), "logic.yaml": "screens:\n  FIRST: {}\n"})
+	code, stdout, _ := execute(t, nil, "flows", "validate", dir)
+	if code != 1 || !strings.Contains(stdout, "flow.json:") || strings.Contains(stdout, "logic.yaml") || strings.Contains(stdout, "NOT_RUNNABLE") {
+		t.Errorf("exit code %d\n%s", code, stdout)
+	}
+}
+
 func TestValidateAsJSONHasMetasShape(t *testing.T) {
 	dir := folder(t, map[string]string{"a.json": goodFlow, "b.json": badFlow})
 	code, stdout, _ := execute(t, nil, "flows", "validate", "--format", "json", dir)

@@ -30,9 +30,13 @@ import (
 const stopWithin = 22 * time.Second
 
 // apiConnections are the API's own connections to Postgres: whatever its clients
-// do, those of the writers and of the deliveries stay free. Exports, which are
-// long, take at most half of them.
+// do, those of the writers and of the deliveries stay free. Exports have one each
+// besides.
 const apiConnections = 8
+
+// apiStatement is how many milliseconds Postgres works on a statement of the API:
+// a little longer than anybody waits for its answer.
+const apiStatement = "25000"
 
 type serveCommand struct{}
 
@@ -157,12 +161,15 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 			zap.String("redis", s.Redis.Address()), zap.String("error", oneLine(err)))
 	}
 	// Before the parts: a worker that is ready has its API.
-	if w.apiPool, err = store.Open(ctx, s.Database.URL, apiConnections); err != nil {
+	own := pool.Config()
+	own.MaxConns = apiConnections
+	own.ConnConfig.RuntimeParams["statement_timeout"] = apiStatement
+	if w.apiPool, err = pgxpool.NewWithConfig(ctx, own); err != nil {
 		return stopped(ctx, err)
 	}
 	w.server.Mount(api.New(api.Config{
 		Pool: w.apiPool, Log: log.Named("api"), Tokens: s.API.Tokens, Origins: s.API.Origins, Version: buildVersion(),
-		Changed: publisher.Changed,
+		Changed: publisher.Changed, Metrics: w.registry,
 	}))
 	for _, part := range []lifecycle.Part{
 		{Name: "readers", Run: readers.Run},

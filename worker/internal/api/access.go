@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -56,11 +57,13 @@ func (a *api) authenticate(next http.Handler) http.Handler {
 		}
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 		if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
+			a.refused(noToken, nil)
 			unauthorized("Authentication token required: send the header Authorization: Bearer <token>").write(w)
 			return
 		}
 		i := a.keys.find(token)
 		if i < 0 {
+			a.refused(wrongToken, nil)
 			unauthorized("Invalid authentication token").write(w)
 			return
 		}
@@ -113,13 +116,16 @@ func (a *api) admit(scope Scope) func(huma.Context, func(huma.Context)) {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		r, w := humago.Unwrap(ctx)
 		c := &call{token: r.Context().Value(tokenKey).(*settings.APIToken)}
-		if p := c.check(ctx.Operation(), r, scope); p != nil {
+		if reason, p := c.check(ctx.Operation(), r, scope); p != nil {
+			if reason != "" {
+				a.refused(reason, c.token)
+			}
 			p.write(w)
 			return
 		}
 		// The server's own limit is too short for a flow of 10 MiB on a slow line.
 		// Where the writer knows no deadlines there is no limit either.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyTime + chunkTime))
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bodyTime + 2*a.answerWithin + chunkTime))
 		ctx = huma.WithValue(ctx, callKey, c)
 		next(ctx)
 		if scope == Admin && ctx.Status() < http.StatusBadRequest {
@@ -130,39 +136,45 @@ func (a *api) admit(scope Scope) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-func (c *call) check(op *huma.Operation, r *http.Request, scope Scope) *problem {
+// check also gives the reason of a refusal that is the token's.
+func (c *call) check(op *huma.Operation, r *http.Request, scope Scope) (reason string, p *problem) {
 	if scope == Admin && !c.token.Admin {
-		return forbidden("This token may only read")
+		return noScope, forbidden("This token may only read")
 	}
-	if p := checkQuery(op, r); p != nil {
-		return p
+	query, p := checkQuery(op, r)
+	if p != nil {
+		return "", p
 	}
 	c.asked = r.PathValue("account")
-	if named := r.URL.Query().Get("account"); named != "" {
+	if named := query.Get("account"); named != "" {
 		if c.asked != "" && c.asked != named {
-			return badRequest("The path names the account %s and ?account= names %s: leave one out", c.asked, named)
+			return "", badRequest("The path names the account %s and ?account= names %s: leave one out", c.asked, named)
 		}
 		c.asked = named
 	}
 	c.accounts = c.token.Accounts
 	if c.asked != "" {
 		if !flowName.MatchString(c.asked) || len(c.asked) > 255 {
-			return badRequest("%.64q is no name of an account, expected letters, digits, dots, dashes and underscores", c.asked)
+			return "", badRequest("%.64q is no name of an account, expected letters, digits, dots, dashes and underscores", c.asked)
 		}
 		if !c.token.Sees(c.asked) {
-			return forbidden("This token is not for the account %s", c.asked)
+			return noAccount, forbidden("This token is not for the account %s", c.asked)
 		}
 		c.accounts = accountFilter{c.asked}
 	}
 	if op.RequestBody != nil && r.ContentLength != 0 {
-		return checkContentType(r.Header.Get("Content-Type"))
+		return "", checkContentType(r.Header.Get("Content-Type"))
 	}
-	return nil
+	return "", nil
 }
 
-// checkQuery refuses parameters that the operation does not have: one that is
-// misspelt would go unnoticed.
-func checkQuery(op *huma.Operation, r *http.Request) *problem {
+// checkQuery refuses what cannot be read, and parameters that the operation does
+// not have: a filter that is misspelt would go unnoticed.
+func checkQuery(op *huma.Operation, r *http.Request) (url.Values, *problem) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("The query cannot be read, expected name=value pairs separated by &, with %%3B for ; and %%25 for %%")
+	}
 	var known []string
 	for _, p := range op.Parameters {
 		if p.In == "query" {
@@ -170,22 +182,25 @@ func checkQuery(op *huma.Operation, r *http.Request) *problem {
 		}
 	}
 	slices.Sort(known)
-	for name, values := range r.URL.Query() {
+	for name, values := range query {
 		if !slices.Contains(known, name) {
 			expected := strings.Join(known, ", ")
 			if expected == "" {
 				expected = "none"
 			}
-			return badRequest("There is no parameter %.64q here, expected %s", name, expected)
+			return nil, badRequest("There is no parameter %.64q here, expected %s", name, expected)
 		}
 		if !utf8.ValidString(values[0]) || strings.ContainsRune(values[0], 0) {
-			return badRequest("The parameter %s is not text in UTF-8", name)
+			return nil, badRequest("The parameter %s is not text in UTF-8", name)
+		}
+		if values[0] == "" && name != "cursor" && name != "search" {
+			return nil, badRequest("The parameter %s is empty: give it a value, or leave it out", name)
 		}
 		if len(values) > 1 {
-			return badRequest("The parameter %s comes %d times, expected once", name, len(values))
+			return nil, badRequest("The parameter %s comes %d times, expected once", name, len(values))
 		}
 	}
-	return nil
+	return query, nil
 }
 
 func checkContentType(given string) *problem {

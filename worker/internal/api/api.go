@@ -19,9 +19,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
 
 // Config is what the API needs.
@@ -37,6 +39,10 @@ type Config struct {
 	Version string
 	// Changed is called after a change of a flow was committed.
 	Changed func()
+	Metrics prometheus.Registerer // nil: nobody reads them
+
+	answerWithin time.Duration // 0: answerTime
+	now          func() time.Time
 }
 
 type api struct {
@@ -44,16 +50,25 @@ type api struct {
 	huma huma.API
 	mux  *http.ServeMux
 	keys tokenKeys
-	// checks holds an element while a flow is checked: one at a time, for one of
-	// 10 MiB may take more than 100 MiB of memory and a processor for a second.
-	checks chan struct{}
+
+	checks, large *turns
+	metrics       *metrics
+	refusals      refusedTokens
 }
 
 // New returns the handler of /api/, /docs, /docs.json and /openapi.json.
 func New(c Config) http.Handler { return newAPI(c).outer() }
 
 func newAPI(c Config) *api {
-	a := &api{Config: c, mux: http.NewServeMux(), keys: hashTokens(c.Tokens), checks: make(chan struct{}, 1)}
+	a := &api{Config: c, mux: http.NewServeMux(), keys: hashTokens(c.Tokens), checks: newTurns(checksAtOnce), large: newTurns(largeAtOnce),
+		refusals: refusedTokens{last: make(map[refusedKind]*refusedCount)}}
+	if a.answerWithin == 0 {
+		a.answerWithin = answerTime
+	}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	a.metrics = a.newMetrics(c.Metrics)
 	a.huma = humago.New(a.mux, a.humaConfig())
 	registerAccounts(a)
 	registerFlowCheck(a)
@@ -79,8 +94,18 @@ const (
 //
 // handler returns the answer's body in an envelope (ok, created, listed), or an
 // error of this package (notFound, badRequest…). Any other error is logged and
-// becomes a 500 that says nothing of it.
+// becomes a 500 that says nothing of it. The context of handler ends after
+// answerTime.
 func register[I, O any](a *api, op huma.Operation, scope Scope, handler func(context.Context, *I) (*O, error)) {
+	registerLong(a, op, scope, func(ctx context.Context, in *I) (*O, error) {
+		within, cancel := context.WithTimeout(ctx, a.answerWithin)
+		defer cancel()
+		return handler(within, in)
+	})
+}
+
+// registerLong is register for an operation that has limits of its own.
+func registerLong[I, O any](a *api, op huma.Operation, scope Scope, handler func(context.Context, *I) (*O, error)) {
 	guarded := func(ctx context.Context, in *I) (*O, error) {
 		out, err := handler(ctx, in)
 		return out, a.presentable(ctx, op.OperationID, err)
@@ -107,6 +132,9 @@ func (a *api) presentable(ctx context.Context, operation string, err error) erro
 		return unavailable("The request was given up") // nobody reads it
 	}
 	a.Log.Error("an operation of the API failed", zap.String("operation", operation), zap.Error(storeError(err)))
+	if store.Stale(err) {
+		a.Pool.Reset() // the next one gets a connection to the server that is to be used now
+	}
 	if unstorable(err) {
 		return badRequest("The request holds text that the database cannot store, such as the character U+0000")
 	}
@@ -116,5 +144,11 @@ func (a *api) presentable(ctx context.Context, operation string, err error) erro
 	return internal()
 }
 
-// bodyTime is how long a client may take to send a body.
-const bodyTime = 60 * time.Second
+const (
+	// bodyTime is how long a client may take to send a body.
+	bodyTime = 60 * time.Second
+
+	// answerTime is how long an answer may take once the body is there: more than
+	// any takes while Postgres answers, and less than clients commonly wait.
+	answerTime = 20 * time.Second
+)

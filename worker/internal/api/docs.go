@@ -34,7 +34,6 @@ func (a *api) serveDocs() {
 	a.mux.HandleFunc("GET /docs.json", specification) // where the seed had it
 
 	a.serveFile("/docs", ownDocs, "docs/index.html")
-	a.serveFile("/docs/{$}", ownDocs, "docs/index.html")
 	a.serveFile("/docs/start.js", ownDocs, "docs/start.js")
 	for _, name := range []string{"swagger-ui-bundle.js.gz", "swagger-ui.css.gz", "favicon-32x32.png"} {
 		a.serveFile("/docs/"+strings.TrimSuffix(name, ".gz"), static.FS, name)

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // The page must work where there is no internet, and tell nobody who reads it.
@@ -58,5 +60,24 @@ func TestTheDocsPageLoadsNothingFromElsewhere(t *testing.T) {
 	}
 	if start := get("/docs/start.js").Body.String(); !strings.Contains(start, "validatorUrl: null") {
 		t.Errorf("Swagger UI would ask its own service: %s", start)
+	}
+}
+
+// Swagger UI sends the example of a parameter unless it is deleted by hand: a list
+// that somebody tries out would be of an account, or a number, they have not
+// heard of.
+func TestTryingOutSendsNoFilterOfItsOwn(t *testing.T) {
+	t.Parallel()
+	for path, item := range newAPI(Config{}).huma.OpenAPI().Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+			if op == nil {
+				continue
+			}
+			for _, p := range op.Parameters {
+				if p.In == "query" && (p.Example != nil || len(p.Examples) > 0) {
+					t.Errorf("%s: the parameter %s has an example", path, p.Name)
+				}
+			}
+		}
 	}
 }

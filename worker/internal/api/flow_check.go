@@ -58,13 +58,12 @@ type checked struct {
 
 // check judges a flow when its turn comes.
 func (a *api) check(ctx context.Context, flowJSON, rules []byte) (checked, error) {
-	select {
-	case a.checks <- struct{}{}:
-		defer func() { <-a.checks }()
-		return check(flowJSON, rules), nil
-	case <-ctx.Done():
-		return checked{}, ctx.Err()
+	giveBack, err := a.checks.take(ctx)
+	if err != nil {
+		return checked{}, err
 	}
+	defer giveBack()
+	return check(flowJSON, rules), nil
 }
 
 // check judges a flow: as Meta would, and as the engine does.
@@ -147,7 +146,7 @@ func registerFlowCheck(a *api) {
 	register(a, huma.Operation{
 		OperationID: "validateFlow", Method: http.MethodPost, Path: "/api/flows/validate", Tags: []string{"Flows"},
 		Summary: "Validate a flow without storing it", Description: "The answer is 200 also for a flow with mistakes: `valid` tells. The rules and codes are Meta's.",
-		MaxBodyBytes: maxFlowBody, SkipValidateBody: true, Errors: []int{http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType},
+		MaxBodyBytes: maxFlowBody, SkipValidateBody: true, Middlewares: huma.Middlewares{a.oneLargeBody}, Errors: []int{http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType},
 	}, Read, a.validateFlow)
 }
 

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/flows"
 )
 
@@ -64,8 +66,10 @@ type versionPlace struct {
 
 func (a *api) listVersions(ctx context.Context, in *listVersionsInput) (*list[VersionSummary], error) {
 	var place versionPlace
-	if _, err := in.after(&place); err != nil {
+	if further, err := in.after(&place); err != nil {
 		return nil, err
+	} else if further && (place.Version < 1 || place.Version > math.MaxInt32) {
+		return nil, badCursor()
 	}
 	f, err := a.flow(ctx, in.FlowPath)
 	if err != nil {
@@ -154,7 +158,12 @@ type activateInput struct {
 func (a *api) activateVersion(ctx context.Context, in *activateInput) (*flowAnswer, error) {
 	var out *flowAnswer
 	err := a.changeOne(ctx, in.FlowPath, in.IfMatch, func(tx pgx.Tx, f *flows.Flow) error {
-		err := f.Activate(ctx, tx, in.Version)
+		before, err := contentOf(ctx, tx, f)
+		if err != nil {
+			return err
+		}
+		followed := follows(f, before)
+		err = f.Activate(ctx, tx, in.Version)
 		if errors.Is(err, flows.ErrBroken) {
 			return conflict("Version %d of the flow %s cannot run, so it cannot be active", in.Version, f.Name)
 		}
@@ -164,6 +173,13 @@ func (a *api) activateVersion(ctx context.Context, in *activateInput) (*flowAnsw
 		active, err := activeVersion(ctx, tx, f)
 		if err != nil {
 			return err
+		}
+		if document, err := flowjson.Parse(active.FlowJSON); err == nil && followed && document.Version != *f.Label {
+			p := f.Properties
+			p.Label = &document.Version
+			if err := f.Change(ctx, tx, p); err != nil {
+				return err
+			}
 		}
 		a.note(ctx, zap.String("account", f.Account), zap.String("flow", f.Name), zap.Int("active_version", f.Active))
 		out = answerFlow(http.StatusOK, f, active)

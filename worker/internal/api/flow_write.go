@@ -21,7 +21,7 @@ func registerFlowWrites(a *api) {
 	base := func(id, method, path, summary, text string, errs ...int) huma.Operation {
 		return huma.Operation{
 			OperationID: id, Method: method, Path: path, Tags: []string{"Flows"}, Summary: summary, Description: text,
-			MaxBodyBytes: maxFlowBody, SkipValidateBody: true, Errors: errs,
+			MaxBodyBytes: maxFlowBody, SkipValidateBody: true, Middlewares: huma.Middlewares{a.oneLargeBody}, Errors: errs,
 		}
 	}
 	const one = "/api/flows/{flow}"
@@ -68,7 +68,7 @@ type Forced struct {
 
 type createFlowInput struct {
 	Forced
-	IfNoneMatch string `header:"If-None-Match" doc:"* is understood: a flow is never overwritten by POST"`
+	IfNoneMatch string `header:"If-None-Match" doc:"The value * is understood: POST never overwrites a flow"`
 	Body        flowBody
 }
 
@@ -134,16 +134,13 @@ func (a *api) replaceFlow(ctx context.Context, in *changeFlowInput) (*flowAnswer
 	if err != nil {
 		return nil, badRequest("%s. To change only some fields use PATCH", err.Error())
 	}
-	return a.edit(ctx, in, func(_ pgx.Tx, f *flows.Flow) (flows.Properties, *checked, error) {
-		p, err := in.Body.properties(flows.Properties{Name: f.Name, Status: flows.Active})
-		if err != nil {
-			return p, nil, err
+	return a.edit(ctx, in, func(_ flows.Queryer, f *flows.Flow) (e edition, err error) {
+		e.content = &flows.Content{FlowJSON: flowJSON, Logic: rules}
+		e.Properties, err = in.Body.properties(flows.Properties{Name: f.Name, Status: flows.Active})
+		if e.Label == nil {
+			e.Label, e.follows = f.Label, true // what cannot run declares nothing
 		}
-		c, err := a.check(ctx, flowJSON, rules)
-		if p.Label == nil {
-			p.Label = declaredVersion(&c)
-		}
-		return p, &c, err
+		return e, err
 	})
 }
 
@@ -151,53 +148,53 @@ func (a *api) patchFlow(ctx context.Context, in *changeFlowInput) (*flowAnswer, 
 	if len(in.Body.fields) == 0 {
 		return nil, badRequest("At least one field must be provided for update")
 	}
-	return a.edit(ctx, in, func(tx pgx.Tx, f *flows.Flow) (flows.Properties, *checked, error) {
-		p, err := in.Body.properties(f.Properties)
+	return a.edit(ctx, in, func(db flows.Queryer, f *flows.Flow) (e edition, err error) {
+		e.Properties, err = in.Body.properties(f.Properties)
 		if err != nil || !in.Body.has("flowJson") && !in.Body.has("logic") {
-			return p, nil, err
+			return e, err
 		}
-		flowJSON, rules, before, err := in.Body.over(ctx, tx, f)
+		before, err := contentOf(ctx, db, f)
 		if err != nil {
-			return p, nil, err
+			return e, err
 		}
-		c, err := a.check(ctx, flowJSON, rules)
-		if !in.Body.has("version") && f.Label != nil && *f.Label == before {
-			p.Label = declaredVersion(&c) // it followed the Flow JSON until now
+		e.follows = !in.Body.has("version") && follows(f, before)
+		e.content = &before
+		if in.Body.has("flowJson") {
+			if e.content.FlowJSON, err = in.Body.flowJSON(); err != nil {
+				return e, err
+			}
 		}
-		return p, &c, err
+		if in.Body.has("logic") {
+			e.content.Logic, err = in.Body.logic()
+		}
+		return e, err
 	})
 }
 
-// over is a flow's content with what the client sent in its place, and the
-// version of Flow JSON that the content before declares.
-func (b *flowBody) over(ctx context.Context, tx pgx.Tx, f *flows.Flow) (flowJSON, rules []byte, before string, err error) {
+// contentOf is that of the active version, else of the newest, if there is any.
+func contentOf(ctx context.Context, db flows.Queryer, f *flows.Flow) (flows.Content, error) {
 	number := f.Active
 	if number == 0 {
 		number = f.Latest
 	}
-	v, err := flows.GetVersion(ctx, tx, f, number)
+	v, err := flows.GetVersion(ctx, db, f, number)
 	if errors.Is(err, flows.ErrNotFound) {
-		v, err = &flows.Version{}, nil
+		return flows.Content{}, nil
 	}
 	if err != nil {
-		return nil, nil, "", err
+		return flows.Content{}, err
 	}
-	if document, err := flowjson.Parse(v.FlowJSON); err == nil {
-		before = document.Version
-	}
-	flowJSON, rules = v.FlowJSON, v.Logic
-	if b.has("flowJson") {
-		if flowJSON, err = b.flowJSON(); err != nil {
-			return nil, nil, "", err
-		}
-	}
-	if b.has("logic") {
-		rules, err = b.logic()
-	}
-	return flowJSON, rules, before, err
+	return v.Content, nil
 }
 
-// declaredVersion is the version that a Flow JSON declares, nil if it cannot run.
+// follows says whether a flow's label is the version that its Flow JSON declares:
+// then it stays so.
+func follows(f *flows.Flow, content flows.Content) bool {
+	document, err := flowjson.Parse(content.FlowJSON)
+	return err == nil && f.Label != nil && *f.Label == document.Version
+}
+
+// declaredVersion is the version that a Flow JSON declares; nil if it cannot run.
 func declaredVersion(c *checked) *string {
 	if c.Definition == nil {
 		return nil

@@ -39,6 +39,7 @@ type served struct {
 	changed atomic.Int32 // calls of Config.Changed
 	token   string       // of the requests from now on; empty: none
 	client  *http.Client
+	api     *api
 }
 
 // serve starts an API; change may alter its settings.
@@ -58,7 +59,8 @@ func serve(t *testing.T, change ...func(*Config)) *served {
 	for _, f := range change {
 		f(&c)
 	}
-	server := httptest.NewServer(New(c))
+	s.api = newAPI(c)
+	server := httptest.NewServer(s.api.outer())
 	s.url, s.client = server.URL, server.Client()
 	s.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	t.Cleanup(server.Close)
@@ -122,7 +124,7 @@ func (s *served) get(path string, headers ...string) *response {
 
 // as returns s with another token.
 func (s *served) as(token string) *served {
-	other := &served{t: s.t, url: s.url, pool: s.pool, log: s.log, token: token, client: s.client}
+	other := &served{t: s.t, url: s.url, pool: s.pool, log: s.log, token: token, client: s.client, api: s.api}
 	return other
 }
 
@@ -179,4 +181,25 @@ func (r *response) data(v any) {
 	if err := json.Unmarshal(got.Data, v); err != nil {
 		r.t.Fatalf("%s: %v: %s", r.what, err, got.Data)
 	}
+}
+
+// recorded is a request that is given to a handler without a server.
+type recorded struct {
+	request  *http.Request
+	recorder *httptest.ResponseRecorder
+}
+
+func newRecorded(t *testing.T, method, path string, body any) recorded {
+	t.Helper()
+	raw, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequestWithContext(t.Context(), method, path, bytes.NewReader(raw))
+	r.Header.Set("Authorization", "Bearer "+rootToken)
+	r.Header.Set("Content-Type", "application/json")
+	if body == nil {
+		r.Body, r.ContentLength = http.NoBody, 0
+	}
+	return recorded{r, httptest.NewRecorder()}
 }

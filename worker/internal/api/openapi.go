@@ -82,7 +82,7 @@ func documentOperation(op *huma.Operation, scope Scope) {
 	}
 	if op.Path != "/api/accounts" {
 		op.Parameters = append(op.Parameters, &huma.Param{
-			Name: "account", In: "query", Description: "Only this account", Schema: &huma.Schema{Type: huma.TypeString}, Example: "default",
+			Name: "account", In: "query", Description: "Only this account", Schema: &huma.Schema{Type: huma.TypeString},
 		})
 	}
 	if op.BodyReadTimeout == 0 {

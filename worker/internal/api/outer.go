@@ -1,9 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -11,7 +13,7 @@ import (
 // outer is everything around the operations, from the outside in.
 func (a *api) outer() http.Handler {
 	api := a.authenticate(http.HandlerFunc(a.route))
-	return a.recovered(a.cors(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return withoutSlash(a.recovered(a.cors(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
@@ -21,7 +23,21 @@ func (a *api) outer() http.Handler {
 		} else {
 			a.route(w, r)
 		}
-	})))
+	}))))
+}
+
+// withoutSlash takes a path with a slash at its end for the same, as
+// whatsapp-flows-server did.
+func withoutSlash(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.EscapedPath(), "/") {
+			same, u := *r, *r.URL
+			u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), strings.TrimSuffix(u.RawPath, "/")
+			same.URL = &u
+			r = &same
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // route answers what no operation does in the envelope.
@@ -53,19 +69,23 @@ func (r *refusal) Write(b []byte) (int, error) { return len(b), nil }
 func (r *refusal) WriteHeader(status int)      { r.status = status }
 
 // recovered turns a panic into a 500 that says nothing, and a log line that says
-// where.
+// where; and it counts requests.
 func (a *api) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tracked := &begun{ResponseWriter: w}
+		tracked, began := &begun{ResponseWriter: w}, time.Now()
+		_, pattern := a.mux.Handler(r)
 		defer func() {
 			switch v := recover(); {
 			case v == nil:
-			case v == http.ErrAbortHandler || tracked.begun: //nolint:errorlint // as net/http compares it
+				a.metrics.count(pattern, r, tracked.status, began)
+			case v == http.ErrAbortHandler || tracked.status != 0: //nolint:errorlint // as net/http compares it
+				a.metrics.count(pattern, r, 0, began)
 				a.logPanic(v, r)
 				panic(http.ErrAbortHandler) // the client must not take it for complete
 			default:
 				a.logPanic(v, r)
 				internal().write(w)
+				a.metrics.count(pattern, r, http.StatusInternalServerError, began)
 			}
 		}()
 		next.ServeHTTP(tracked, r)
@@ -78,19 +98,19 @@ func (a *api) logPanic(v any, r *http.Request) {
 	}
 }
 
-// begun knows whether an answer has begun.
+// begun knows whether an answer has begun, and with which status.
 type begun struct {
 	http.ResponseWriter
-	begun bool
+	status int // 0: not yet
 }
 
 func (b *begun) WriteHeader(status int) {
-	b.begun = true
+	b.status = cmp.Or(b.status, status)
 	b.ResponseWriter.WriteHeader(status)
 }
 
 func (b *begun) Write(p []byte) (int, error) {
-	b.begun = true
+	b.status = cmp.Or(b.status, http.StatusOK)
 	return b.ResponseWriter.Write(p)
 }
 

@@ -1,9 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"strings"
 )
 
 // Page is what a list's input embeds: how much, and from where.
@@ -23,12 +23,12 @@ func (p Page) after(place any) (bool, error) {
 		return false, nil
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(p.Cursor)
+	d := json.NewDecoder(bytes.NewReader(raw))
 	if err == nil {
-		d := json.NewDecoder(strings.NewReader(string(raw)))
 		d.DisallowUnknownFields()
 		err = d.Decode(place)
 	}
-	if err != nil {
+	if err != nil || d.More() {
 		return false, badCursor()
 	}
 	return true, nil

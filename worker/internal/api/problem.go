@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 
@@ -106,7 +108,9 @@ func (p *problem) write(w http.ResponseWriter) {
 	}
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(p.status)
-	_ = json.NewEncoder(w).Encode(p) // the client is gone: nobody to tell
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(p) // the client is gone: nobody to tell
 }
 
 // huma makes its own errors through these two variables; they are meant to be
@@ -168,9 +172,16 @@ func sentence(s string) string {
 // databaseAway says whether trying again may help.
 func databaseAway(err error) bool {
 	var connect *pgconn.ConnectError
-	var network interface{ Timeout() bool }
-	return errors.As(err, &connect) || store.Stale(err) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.As(err, &network) && network.Timeout() || pgconn.SafeToRetry(err)
+	if errors.As(err, &connect) {
+		return true
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == "57014" || store.Stale(err) || store.FaultOf(err) == store.FaultCollision // 57014: statement_timeout
+	}
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err)
 }
 
 // unstorable says whether a value of the request is no text to Postgres.

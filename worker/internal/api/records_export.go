@@ -26,19 +26,26 @@ func registerExport(s *stored, tag string) {
 	// The server's times are for answers that are ready at once. Without a time
 	// for reading it notices at any moment that the client has gone.
 	export.Middlewares = huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) {
-		_, w := humago.Unwrap(ctx)
+		r, w := humago.Unwrap(ctx)
+		if !r.ProtoAtLeast(1, 1) {
+			// There an answer ends with the connection: a file that broke off would
+			// look complete.
+			newProblem(http.StatusHTTPVersionNotSupported, "HTTP_VERSION_NOT_SUPPORTED",
+				"An export needs HTTP/1.1, and this request is %s: with nginx in between set proxy_http_version 1.1", r.Proto).write(w)
+			return
+		}
 		control := http.NewResponseController(w)
 		_ = control.SetReadDeadline(time.Time{}) // the first write says if it is not possible
 		_ = control.SetWriteDeadline(time.Now().Add(preparing))
 		next(ctx)
 	}}
-	register(s.api, export, Read, s.exportResponses)
+	registerLong(s.api, export, Read, s.exportResponses)
 }
 
 type exportInput struct {
 	ResponseFilter
 	Format  string `query:"format" enum:"ndjson,csv" default:"ndjson" doc:"ndjson: one JSON object a line; csv: a table"`
-	Columns string `query:"columns" doc:"csv: the answers' keys to have as columns, by commas, instead of all; \"key (title)\" is the title of the option chosen" example:"score,score (title),comment"`
+	Columns string `query:"columns" doc:"csv: the answers' keys to have as columns, by commas, instead of all; \"key (title)\" is the title of the option chosen. Such as score,score (title),comment"`
 	BOM     string `query:"bom" enum:"true,false" default:"false" doc:"csv: begin with a byte order mark, by which Excel knows UTF-8"`
 }
 
@@ -97,7 +104,7 @@ func (s *stored) write(ctx context.Context, out *chunks, export *records.Export)
 	case err == nil:
 		log.Info("responses exported")
 	case ctx.Err() != nil:
-		log.Info("an export was broken off by its client")
+		log.Info("an export was broken off: its client went, or the worker stops")
 		out.Abort()
 	default:
 		log.Error("an export was broken off", zap.Error(storeError(err)))

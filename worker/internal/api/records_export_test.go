@@ -160,7 +160,9 @@ func TestExportStopsWhenItsClientGoes(t *testing.T) {
 	}
 	_ = resp.Body.Close()
 	testkit.Eventually(t, "the connection of the export is gone", func() bool { return c.exports() == "0" })
-	testkit.Eventually(t, "the log says so", func() bool { return c.log.FilterMessage("an export was broken off by its client").Len() == 1 })
+	testkit.Eventually(t, "the log says so", func() bool {
+		return c.log.FilterMessage("an export was broken off: its client went, or the worker stops").Len() == 1
+	})
 	c.get("/api/responses?limit=1").is(200)
 }
 
@@ -203,5 +205,18 @@ func TestExportTakesLongerThanAnAnswerMay(t *testing.T) {
 	defer resp.Body.Close() //nolint:errcheck // read to its end
 	if n, err := io.Copy(io.Discard, resp.Body); err != nil || n < muchRows*900 || time.Since(began) < server.Config.WriteTimeout {
 		t.Errorf("%d bytes in %s: %v", n, time.Since(began), err)
+	}
+}
+
+// Over HTTP/1.0 an answer ends with the connection: a file that broke off looks
+// complete.
+func TestNoExportOverHTTP10(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	r := newRecorded(t, "GET", "/api/responses/export", nil)
+	r.request.Proto, r.request.ProtoMajor, r.request.ProtoMinor = "HTTP/1.0", 1, 0
+	s.api.outer().ServeHTTP(r.recorder, r.request)
+	if r.recorder.Code != http.StatusHTTPVersionNotSupported || !strings.Contains(r.recorder.Body.String(), "HTTP/1.1") {
+		t.Errorf("%d %s", r.recorder.Code, r.recorder.Body)
 	}
 }

@@ -22,7 +22,7 @@ func registerResponses(s *stored) {
 type ResponseFilter struct {
 	Flow          string `query:"flow" doc:"Name or id of the flow"`
 	Token         string `query:"token" doc:"The flow token itself"`
-	Phone         string `query:"phone" doc:"What came from this number, or from the user who has it now" example:"16505551234"`
+	Phone         string `query:"phone" doc:"What came from this number, such as 16505551234, or from the user who has it now"`
 	UserID        string `query:"userId" doc:"Business-scoped user id, or the user of a signed flow token"`
 	Session       string `query:"session" format:"uuid" doc:"Id of a session"`
 	Wamid         string `query:"wamid" doc:"Id of the message that brought it"`

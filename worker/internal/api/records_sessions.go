@@ -43,7 +43,7 @@ type listSessionsInput struct {
 	Status      string `query:"status" enum:"active,completed"`
 	Token       string `query:"token" doc:"The flow token itself"`
 	UserID      string `query:"userId" doc:"The user that a signed flow token names"`
-	Phone       string `query:"phone" doc:"Sessions that an answer came of from this number, or of the user who has it now" example:"16505551234"`
+	Phone       string `query:"phone" doc:"Sessions that an answer came of from this number, such as 16505551234, or of the user who has it now"`
 	Since       moment `query:"since" doc:"Started at this time or later"`
 	Until       moment `query:"until" doc:"Started before this time"`
 	ActiveSince moment `query:"activeSince" doc:"Last active at this time or later"`

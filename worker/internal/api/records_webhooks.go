@@ -18,7 +18,7 @@ func registerWebhookEvents(s *stored) {
 type listWebhookEventsInput struct {
 	Page
 	Wamid   string `query:"wamid" doc:"Those with this message, or a status of it"`
-	Phone   string `query:"phone" doc:"Those with messages of whoever has this number now" example:"16505551234"`
+	Phone   string `query:"phone" doc:"Those with messages of whoever has this number now, such as 16505551234"`
 	UserID  string `query:"userId" doc:"Those with messages of this business-scoped user id"`
 	Problem string `query:"problem" enum:"true" doc:"Only those that could not be read completely"`
 	Since   moment `query:"since" doc:"Received at this time or later"`

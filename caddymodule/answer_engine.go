@@ -3,7 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"time"
+	"math/rand/v2"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -30,7 +30,9 @@ func (*Engine) Answer(ctx context.Context, turn *Turn) ([]byte, error) {
 	if turn.Definition == nil {
 		return nil, errors.New("the engine has no definition of this flow")
 	}
-	reply, err := flow.Answer(ctx, turn.Definition, turn.Session, turn.Request, flow.Env{Now: time.Now(), Fetch: turn.Fetch})
+	reply, err := flow.Answer(ctx, turn.Definition, turn.Session, turn.Request, flow.Env{
+		Now: turn.Now, Fetch: turn.Fetch, Random: rand.NewChaCha8(turn.Seed),
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -46,6 +47,11 @@ type Turn struct {
 	// Fetch asks the configured upstreams. What one request has fetched is not
 	// asked for again when Answer runs once more.
 	Fetch flow.Fetcher
+	// Now is the time of the request, and Seed what every random choice of an
+	// answer comes from, 256 bits nobody can guess: they are the same when Answer
+	// runs once more, and Seed also whenever the same step is asked again.
+	Now  time.Time
+	Seed [32]byte
 	// MaxReply bounds the reply in bytes.
 	MaxReply int64
 

@@ -39,6 +39,7 @@ type exchange struct {
 	request  *flow.Request
 	def      *flow.Definition // the current one
 	fetches  *fetches         // of this request's logic
+	seed     *[32]byte        // of its random choices; made when the endpoint is first asked
 
 	action  string // metric labels
 	outcome string

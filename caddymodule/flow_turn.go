@@ -239,9 +239,16 @@ func (x *exchange) definition(ctx context.Context, prev *flow.Session) (*flow.De
 // ask has the endpoint answer.
 func (x *exchange) ask(ctx context.Context, c *claim, def *flow.Definition, session *flow.Session) ([]byte, error) {
 	key := x.idempotencyKey(c, session)
+	if x.seed == nil {
+		seed, err := x.account.seed(key, session.Started)
+		if err != nil {
+			return nil, err
+		}
+		x.seed = &seed
+	}
 	return x.endpoint.Answer(ctx, &Turn{
 		Account: x.account.name, Flow: x.name, Definition: def, Session: session, Request: x.request,
-		IdempotencyKey: key, Fetch: x.fetcher(key), MaxReply: x.MaxBody,
+		IdempotencyKey: key, Fetch: x.fetcher(key), Now: x.start, Seed: *x.seed, MaxReply: x.MaxBody,
 		HTTP: x.http, Next: x.next,
 	})
 }

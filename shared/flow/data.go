@@ -57,8 +57,7 @@ func enough(feed flowjson.Feed, value json.RawMessage) bool {
 	if kindOf(value) == "string" {
 		return len(value) > len(`""`)
 	}
-	var items []json.RawMessage
-	return kindOf(value) != "array" || json.Unmarshal(value, &items) == nil && len(items) >= feed.MinItems
+	return kindOf(value) != "array" || countItems(value) >= feed.MinItems
 }
 
 // emptiesOf are the typed empties a screen can be shown with. Keys that a list

@@ -140,18 +140,13 @@ func TestWarnings(t *testing.T) {
 		{"testdata/hotel.json", []string{
 			"screen SUITE needs data.rooms: add logic or use endpoint next",
 			"screen SUITE: choosing an option of Dropdown suite sends data_exchange: without logic it is treated like Continue",
-			"field name of screen WELCOME is not passed on to the last screen: without a flow token its answer is lost",
-			"field nights of screen WELCOME is not passed on to the last screen: without a flow token its answer is lost",
-			"field company of screen GROUP is not passed on to the last screen: without a flow token its answer is lost",
-			"field beds of screen ROOM is not passed on to the last screen: without a flow token its answer is lost",
-			"field suite of screen SUITE is not passed on to the last screen: without a flow token its answer is lost",
+			"without a flow token these answers do not reach the result: name, nights of WELCOME; company of GROUP; beds of ROOM; suite of SUITE",
 		}},
 		{"testdata/catalog.json", []string{
 			"screen LIST needs data.items: add logic or use endpoint next",
 			"screen DETAIL needs data.colours: add logic or use endpoint next",
 			"screen DETAIL needs data.picture: add logic or use endpoint next",
-			"field item of screen LIST is not passed on to the last screen: without a flow token its answer is lost",
-			"field colour of screen DETAIL is not passed on to the last screen: without a flow token its answer is lost",
+			"without a flow token these answers do not reach the result: item of LIST; colour of DETAIL",
 		}},
 	}
 	for _, test := range tests {
@@ -191,14 +186,14 @@ func TestWhatAStatelessFlowCarries(t *testing.T) {
 		{"by a global reference", chain(t, `{"a":"${form.a}"}`, `{}`, `{}`, `{}`, `{"a":"${screen.FIRST.form.a}"}`), false, ""},
 		{"constants are no answers", chain(t, `{"kind":"survey"}`, `{}`, `{}`, `{}`, `{}`), false, ""},
 		{"the middle screen drops it", chain(t, `{"a":"${form.a}"}`, `{"a":`+text+`}`, `{}`, `{"a":`+text+`}`, `{"a":"${data.a}"}`), true,
-			"field a of screen FIRST is not passed on to the last screen: without a flow token its answer is lost"},
+			"without a flow token these answers do not reach the result: a of FIRST"},
 		{"the middle screen does not declare it", chain(t, `{"a":"${form.a}"}`, `{}`, `{"a":"${data.a}"}`, `{"a":`+text+`}`, `{"a":"${data.a}"}`), true,
-			"field a of screen FIRST is not passed on to the last screen: without a flow token its answer is lost"},
+			"without a flow token these answers do not reach the result: a of FIRST"},
 		{"the last screen does not post it", chain(t, `{"a":"${form.a}"}`, `{"a":`+text+`}`, `{"a":"${data.a}"}`, `{"a":`+text+`}`, `{}`), true,
-			"field a of screen FIRST is not passed on to the last screen: without a flow token its answer is lost"},
+			"without a flow token these answers do not reach the result: a of FIRST"},
 		{"another answer has its name", chain(t, `{"a":"${form.a}"}`, `{}`, `{"a":"${form.a}"}`, `{"a":`+text+`}`, `{"a":"${data.a}"}`), true,
 			"screens FIRST and MIDDLE both post an answer as a: the latest one wins, the other does not reach the result\n" +
-				"field a of screen FIRST is not passed on to the last screen: without a flow token its answer is lost"},
+				"without a flow token these answers do not reach the result: a of FIRST"},
 		{"its type is another", chain(t, `{"a":"${form.yes}"}`, `{"a":`+text+`}`, `{"a":"${data.a}"}`, `{"a":`+text+`}`, `{"a":"${data.a}"}`), false,
 			"screen MIDDLE declares data.a as a string, but screen FIRST posts a boolean under that name: it is not shown there"},
 	}

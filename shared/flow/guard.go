@@ -3,7 +3,6 @@ package flow
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,22 +43,22 @@ func Guard(def *Definition, req *Request, reply []byte) (Reply, error) {
 	if !utf8.Valid(reply) {
 		return Reply{}, &GuardError{Want: "JSON in UTF-8", Got: "another encoding"}
 	}
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(reply, &top); err != nil || top == nil {
-		return Reply{}, &GuardError{Want: "a JSON object", Got: describe(reply, err).Error()}
+	if err := isObject(reply); err != nil {
+		return Reply{}, &GuardError{Want: "a JSON object", Got: err.Error()}
 	}
+	screen, data := screenAndData(reply)
 	var r Reply
 	var ok bool
-	if r.Screen, ok = stringOf(top["screen"]); !ok {
-		return Reply{}, &GuardError{"screen", "string", kindOf(top["screen"])}
+	if r.Screen, ok = stringOf(screen); !ok {
+		return Reply{}, &GuardError{"screen", "string", kindOf(screen)}
 	}
-	if kindOf(top["data"]) != "object" || json.Unmarshal(top["data"], &r.Data) != nil {
-		return Reply{}, &GuardError{"data", "object", kindOf(top["data"])}
+	if kindOf(data) != "object" {
+		return Reply{}, &GuardError{"data", "object", kindOf(data)}
 	}
-	if hasNull(top["data"]) {
-		path := nullPath("data", top["data"])
-		return Reply{}, &GuardError{path, "a value, or the key left out", "null"}
+	if hasNull(data) {
+		return Reply{}, &GuardError{nullPath("data", data), "a value, or the key left out", "null"}
 	}
+	r.Data = object(data)
 	if err := checkReserved(r.Data); err != nil {
 		return Reply{}, err
 	}
@@ -86,11 +85,10 @@ func checkReserved(data map[string]json.RawMessage) error {
 	if !ok {
 		return nil
 	}
-	var extension map[string]json.RawMessage
-	if kindOf(raw) != "object" || json.Unmarshal(raw, &extension) != nil {
+	if kindOf(raw) != "object" {
 		return &GuardError{"data." + extensionKey, "object", kindOf(raw)}
 	}
-	if params, ok := extension["params"]; ok && kindOf(params) != "object" {
+	if params, ok := memberOf(raw, "params"); ok && kindOf(params) != "object" {
 		return &GuardError{"data." + extensionKey + ".params", "object", kindOf(params)}
 	}
 	return nil
@@ -101,13 +99,10 @@ func withToken(r Reply, req *Request) Reply {
 	if !ok || req.Token == "" {
 		return r
 	}
-	var params, extension map[string]json.RawMessage
-	if json.Unmarshal(raw, &params) != nil || json.Unmarshal(r.Data[extensionKey], &extension) != nil {
-		return r // not reached: both were parsed as objects before
-	}
-	if _, ok := params[flowTokenKey]; ok {
+	if _, ok := memberOf(raw, flowTokenKey); ok {
 		return r
 	}
+	params, extension := object(raw), object(r.Data[extensionKey])
 	params[flowTokenKey] = quote(req.Token)
 	extension["params"] = appendObject(nil, params)
 	r.Data[extensionKey] = appendObject(nil, extension)
@@ -163,17 +158,22 @@ func checkData(target *flowjson.Screen, data map[string]json.RawMessage) error {
 		if !ok {
 			return &GuardError{"data." + key, string(target.Data[key].Type), "nothing"}
 		}
-		if err := check("data."+key, target.Data[key], value); err != nil {
-			return err
+		if err := misfit(target.Data[key], value); err != nil {
+			return err.at("data." + key)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(data)) {
-		if key == errorMessageKey || key == extensionKey {
+	// The first by name, so that one fault has one wording.
+	unknown, found := "", false
+	for key := range data {
+		if _, declared := target.Data[key]; declared || key == errorMessageKey || key == extensionKey {
 			continue
 		}
-		if _, ok := target.Data[key]; !ok {
-			return &GuardError{"data." + clip(key), fmt.Sprintf("no such key, screen %s does not declare it", target.ID), kindOf(data[key])}
+		if !found || key < unknown {
+			unknown, found = key, true
 		}
+	}
+	if found {
+		return &GuardError{"data." + clip(unknown), fmt.Sprintf("no such key, screen %s does not declare it", target.ID), kindOf(data[unknown])}
 	}
 	return nil
 }

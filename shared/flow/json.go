@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
 )
@@ -23,6 +24,9 @@ func article(kind string) string {
 }
 
 func stringOf(raw json.RawMessage) (string, bool) {
+	if n := len(raw) - 1; n > 0 && raw[0] == '"' && raw[n] == '"' && isPlain(raw[1:n]) {
+		return string(raw[1:n]), true
+	}
 	var s string
 	if kindOf(raw) != "string" || json.Unmarshal(raw, &s) != nil {
 		return "", false
@@ -32,12 +36,30 @@ func stringOf(raw json.RawMessage) (string, bool) {
 
 // quote is s as JSON. Unlike json.Marshal it leaves <, > and & as they are:
 // nothing here is ever put into HTML.
-func quote(s string) json.RawMessage {
+func quote(s string) json.RawMessage { return appendQuoted(nil, s) }
+
+func appendQuoted(b []byte, s string) []byte {
+	if isPlain(s) {
+		b = append(b, '"')
+		b = append(b, s...)
+		return append(b, '"')
+	}
 	out, err := encode(s)
 	if err != nil {
 		panic("flow: encoding a string: " + err.Error()) // json accepts every string
 	}
-	return out
+	return append(b, out...)
+}
+
+// isPlain says that a text is the same in JSON, between quotes. It knows
+// only the signs that nearly all names are made of.
+func isPlain[T string | json.RawMessage](s T) bool {
+	for i := range len(s) {
+		if b := s[i]; b < ' ' || b >= utf8.RuneSelf || b == '"' || b == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // encode is json.Marshal without HTML escaping.
@@ -49,6 +71,15 @@ func encode(value any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
+}
+
+// isObject is nil for a valid JSON object, else what raw is instead.
+func isObject(raw []byte) error {
+	if valid(raw) && kindOf(raw) == "object" {
+		return nil
+	}
+	var members map[string]json.RawMessage
+	return describe(raw, json.Unmarshal(raw, &members))
 }
 
 // describe keeps of a JSON error what holds no data.

@@ -32,8 +32,9 @@ func TestBoundsOfRules(t *testing.T) {
 		{"a list without that item", value("form.topics[3]"), `{"topics":["a"]}`, "a list has no such item"},
 		{"an object without that key", value("{'a': 1}[form.score]"), `{"score":"secret"}`, "an object lacks the key"},
 		{"an operation that does not fit", value("dyn(form.score) + 1"), `{"score":"secret"}`, "an operation does not fit the types of its values"},
-		{"a pattern a user made up", value("form.score.matches(form.comment)"), `{"comment":"("}`, "a pattern is not valid"},
-		{"a pattern too large", value("form.score.matches(form.comment)"), `{"comment":"(a{1000}){1000}"}`, "a pattern is not valid"},
+		{"an answer too long", value("form.comment.matches('(a+)+b') || size(form.topics) > 0"), `{"comment":"` + strings.Repeat("a", 1<<20) + `"}`, "the answers it reads have more than 1048576 bytes together"},
+		{"a time zone outside the list", value("date(now, form.score)"), `{"score":"../../etc/secret"}`, "date: unknown time zone, expected a name such as Europe/Berlin"},
+		{"the time zone of the machine", value("date(now, form.score)"), `{"score":"Local"}`, "date: unknown time zone, expected a name such as Europe/Berlin"},
 		{"a time that is none", value("timestamp(form.score)"), `{"score":"secret"}`, "a text is no timestamp"},
 		{"a condition that is none", `screens: {RECOMMEND: {next: {when: "dyn(form.score)", close: true}}}`, `{"score":"secret"}`, "it yields a string, expected true or false"},
 		{"data that does not fit", `screens: {RECOMMEND: {next: {screen: PROMOTER, data: {name: "dyn(1)"}}}}`, `{}`, "data.name: expected string, got number"},
@@ -65,6 +66,23 @@ func TestBoundsOfRules(t *testing.T) {
 	}
 }
 
+// A large answer is read once, not in every round of a loop.
+func TestALargeAnswerInALoop(t *testing.T) {
+	def := surveyWith(t, `screens: {RECOMMEND: {set: {l: "form.comment.substring(0, 9000)"}, complete: {params: {a: "range(1000).filter(i, size(form.topics) + size(vars.l) + size(session.topics) == i).size()"}}}}`)
+	req := request(t, DataExchange, "RECOMMEND", "tok", `{"comment":"`+strings.Repeat("b", 10_000)+`","topics":["`+strings.Repeat(`a","`, 100_000)+`a"]}`)
+	s, err := Begin(nil, def, req, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := time.Now()
+	if _, err := Answer(context.Background(), def, s, req, Env{Now: noon}); err != nil {
+		t.Error(err)
+	}
+	if spent := time.Since(started); spent > 2*time.Second {
+		t.Errorf("it took %s", spent)
+	}
+}
+
 func TestFilesThatAreTooMuch(t *testing.T) {
 	raw := survey(t)
 	for name, test := range map[string]struct{ text, err string }{
@@ -76,7 +94,9 @@ func TestFilesThatAreTooMuch(t *testing.T) {
 		"many expressions":       {"screens: {RECOMMEND: {complete: {params: {" + keys(900) + "}}}, PROMOTER: {complete: {params: {" + keys(900) + "}}}, CODE: {complete: {params: {" + keys(900) + "}}}}", "more than 2000 expressions in one file"},
 		"an expression too long": {`screens: {RECOMMEND: {data: {max: "1` + strings.Repeat("+1", 3000) + `"}}}`, "expression code point size exceeds limit"},
 		"an expression too deep": {`screens: {RECOMMEND: {data: {max: "` + strings.Repeat("(", 1000) + "1" + strings.Repeat(")", 1000) + `"}}}`, "expression recursion limit exceeded"},
-		"much in expressions":    {"screens: {RECOMMEND: {complete: {params: {" + strings.ReplaceAll(keys(100), "form", "'"+strings.Repeat("a", 4000)+"'") + "}}}}", "the expressions of the file have more than 262144 bytes together"},
+		"much in expressions":    {"screens: {RECOMMEND: {complete: {params: {" + strings.ReplaceAll(keys(100), "form", "'"+strings.Repeat("a", 4000)+"'") + "}}}}", "the expressions of the file have more than 65536 bytes together"},
+		"lists in lists":         {"screens: {RECOMMEND: {complete: {params: {" + strings.ReplaceAll(keys(150), "form", strings.Repeat("[", 190)+strings.Repeat("]", 190)) + "}}}}", "lists and objects nested deeper than 16 levels"},
+		"more than a hundred":    {"screens: {RECOMMEND: {complete: {params: {" + strings.ReplaceAll(keys(150), "form", "frm.x") + "}}}}", "logic.yaml: there may be more mistakes: mend these first"},
 		"a billion laughs":       {"constants:\n  a: &a [x,x,x,x,x,x,x,x,x]\n  b: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n  c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n  d: [*c,*c,*c,*c,*c,*c,*c,*c,*c]", "aliases (*name) are not known here"},
 	} {
 		t.Run(name, func(t *testing.T) {

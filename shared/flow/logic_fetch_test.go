@@ -92,19 +92,40 @@ func TestWhatAFetchAsks(t *testing.T) {
 		{"a POST of one expression", `{upstream: c, method: POST, path: "'/x'", body: "[form.score]"}`, `[c POST /x ["5"]]`, ""},
 		{"a POST of an empty object", `{upstream: c, method: POST, path: "'/x'", body: {}}`, `[c POST /x {}]`, ""},
 		{"a path by conditions", `{upstream: c, path: "form.score == '5' ? '/five' : '/other'"}`, `[c GET /five]`, ""},
-		{"a path that is none", `{upstream: c, path: "urlEncode(form.score)"}`, "[]", "screen RECOMMEND: logic.yaml:1:55: screens.RECOMMEND.fetch.s.path: the path does not begin with /"},
-		{"a path with a space", `{upstream: c, path: "'/' + ' ' + urlEncode(form.score)"}`, "[]", "screen RECOMMEND: logic.yaml:1:55: screens.RECOMMEND.fetch.s.path: the path holds a space or another sign that no path has: build it with urlEncode"},
+		{"a path of numbers, days and constants", `{upstream: c, path: "'/x/' + constants.shop + '?n=' + string(int(form.score) + 1) + '&t=' + form.topics.map(t, urlEncode(t)).join(',') + '&d=' + date(now, 'UTC') + '&m=' + range(2).map(i, string(i)).join('.')"}`, `[c GET /x/a1?n=6&t=a%26b,c&d=2026-11-23&m=0.1]`, ""},
+		{"a path that is none", `{upstream: c, path: "urlEncode(form.score)"}`, "[]", "screen RECOMMEND: logic.yaml:1:79: screens.RECOMMEND.fetch.s.path: the path does not begin with /"},
+		{"a path with a space", `{upstream: c, path: "'/' + ' ' + urlEncode(form.score)"}`, "[]", "screen RECOMMEND: logic.yaml:1:79: screens.RECOMMEND.fetch.s.path: the path holds a space or another sign that no path has: build it with urlEncode"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			up := &upstream{answer: answers(200, "1")}
-			def := surveyWith(t, `screens: {RECOMMEND: {fetch: {s: `+test.fetch+`}, complete: {params: {a: "[fetch.s.body, fetch.s.body]"}}}}`)
+			def := surveyWith(t, `{constants: {shop: a1}, screens: {RECOMMEND: {fetch: {s: `+test.fetch+`}, complete: {params: {a: "[fetch.s.body, fetch.s.body]"}}}}}`)
 			u := &user{t: t, def: def, token: "tok", env: Env{Fetch: up}}
-			reply, _ := u.send(DataExchange, "RECOMMEND", `{"score":"5"}`)
+			reply, _ := u.send(DataExchange, "RECOMMEND", `{"score":"5","topics":["a&b","c"]}`)
 			equal(t, "calls", list(up.calls), test.asked)
 			if test.err != "" {
 				equal(t, "reply", reply, "error: "+test.err)
 			}
 		})
+	}
+}
+
+// What the left side decides is not asked for; one that cannot be evaluated
+// decides nothing.
+func TestWhichFetchesARuleAsksFor(t *testing.T) {
+	for _, test := range []struct{ unless, calls string }{
+		{"form.score == '' || fetch.a.ok", "[]"},
+		{"form.score != '' && fetch.a.ok", "[]"},
+		{"form.score == '' ? true : fetch.a.ok", "[]"},
+		{"form.score == '' || form.score == 'x' || fetch.a.ok || fetch.b.ok", "[]"},
+		{"fetch.b.ok && fetch.a.ok", "[u GET /b u GET /a]"},
+		{"fetch.b.ok || fetch.a.ok", "[u GET /b]"},
+		{"int(form.score) > 0 && fetch.a.ok", "[u GET /a]"},
+	} {
+		up := &upstream{answer: answers(200, "1")}
+		def := surveyWith(t, `screens: {RECOMMEND: {fetch: {a: {upstream: u, path: "'/a'"}, b: {upstream: u, path: "'/b'"}}, check: {unless: "`+test.unless+`", message: "'x'"}, next: [{when: form.again, complete: {params: {a: fetch.a.ok, b: fetch.b.ok}}}, {close: true}]}}`)
+		u := &user{t: t, def: def, token: "tok", env: Env{Fetch: up}}
+		u.send(DataExchange, "RECOMMEND", `{"score":""}`)
+		equal(t, test.unless, list(up.calls), test.calls)
 	}
 }
 

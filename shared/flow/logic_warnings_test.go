@@ -6,6 +6,31 @@ import (
 	"testing"
 )
 
+const lostWarning = "without a flow token these answers do not reach the result: "
+
+// What params name explicitly is lost only where the session gives it.
+func TestAnswersThatAreLostWithoutAToken(t *testing.T) {
+	for _, test := range []struct{ name, params, lost string }{
+		{"params of this screen's answers", "{code: form.code, n: screen.CODE.note, m: session.both}", ""},
+		{"params of answers of others", "{a: screen.RECOMMEND.score, b: session.call, c: \"'x' + session.reason\"}", "score of RECOMMEND; call of PROMOTER; reason of DETRACTOR"},
+		{"no params", "{}", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			def := surveyWith(t, "screens: {PROMOTER: {close: true}, CODE: {complete: {params: "+test.params+"}}}")
+			var got string
+			for _, w := range def.Warnings() {
+				if after, ok := strings.CutPrefix(w, lostWarning); ok {
+					got += after
+				}
+			}
+			equal(t, "lost", got, test.lost)
+			equal(t, "incomplete", def.StatelessIncomplete(request(t, DataExchange, "CODE", "", "")), test.lost != "")
+		})
+	}
+	def := surveyWith(t, "screens: {RECOMMEND: {next: [{when: form.again, close: true}, {screen: PROMOTER}]}, PROMOTER: {close: true}, CODE: {close: true}}")
+	equal(t, "of a flow that closes", strings.Contains(strings.Join(def.Warnings(), "\n"), lostWarning), false)
+}
+
 func TestWarningsTakeRulesIntoAccount(t *testing.T) {
 	const (
 		days    = "screen RECOMMEND needs data.days: add logic or use endpoint next"
@@ -31,7 +56,7 @@ func TestWarningsTakeRulesIntoAccount(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := surveyWith(t, test.rules).Warnings()
-			got = slices.DeleteFunc(got, func(w string) bool { return strings.HasPrefix(w, "field ") })
+			got = slices.DeleteFunc(got, func(w string) bool { return strings.HasPrefix(w, lostWarning) })
 			equal(t, "warnings", strings.Join(got, "\n"), strings.Join(test.want, "\n"))
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
@@ -31,19 +30,25 @@ func (r Reply) JSON() []byte {
 	}
 	b := make([]byte, 0, size)
 	b = append(b, `{"screen":`...)
-	b = append(b, quote(r.Screen)...)
+	b = appendQuoted(b, r.Screen)
 	b = append(b, `,"data":`...)
 	b = appendObject(b, r.Data)
 	return append(b, '}')
 }
 
 func appendObject(b []byte, members map[string]json.RawMessage) []byte {
+	var room [16]string
+	keys := room[:0]
+	for key := range members {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
 	b = append(b, '{')
-	for i, key := range slices.Sorted(maps.Keys(members)) {
+	for i, key := range keys {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, quote(key)...)
+		b = appendQuoted(b, key)
 		b = append(b, ':')
 		b = append(b, members[key]...)
 	}
@@ -60,28 +65,41 @@ func (r Reply) Params() (json.RawMessage, bool) {
 	if !r.Ends() {
 		return nil, false
 	}
-	var extension map[string]json.RawMessage
-	if raw := r.Data[extensionKey]; kindOf(raw) != "object" || json.Unmarshal(raw, &extension) != nil {
+	extension := r.Data[extensionKey]
+	if kindOf(extension) != "object" {
 		return nil, false
 	}
-	params, ok := extension["params"]
+	params, ok := memberOf(extension, "params")
 	return params, ok && kindOf(params) == "object"
 }
 
 // ParseReply reads a plaintext that JSON made. It checks no rule of the client:
 // that is Guard's work.
 func ParseReply(plaintext []byte) (Reply, error) {
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(plaintext, &top); err != nil || top == nil {
-		return Reply{}, fmt.Errorf("the reply is not a JSON object: %w", describe(plaintext, err))
+	if err := isObject(plaintext); err != nil {
+		return Reply{}, fmt.Errorf("the reply is not a JSON object: %w", err)
 	}
-	screen, ok := stringOf(top["screen"])
+	rawScreen, data := screenAndData(plaintext)
+	screen, ok := stringOf(rawScreen)
 	if !ok {
-		return Reply{}, fmt.Errorf("the reply's screen is %s, expected a string", article(kindOf(top["screen"])))
+		return Reply{}, fmt.Errorf("the reply's screen is %s, expected a string", article(kindOf(rawScreen)))
 	}
-	r := Reply{Screen: screen}
-	if kindOf(top["data"]) != "object" || json.Unmarshal(top["data"], &r.Data) != nil {
+	if kindOf(data) != "object" {
 		return Reply{}, errors.New("the reply has no data object")
 	}
-	return r, nil
+	return Reply{Screen: screen, Data: object(data)}, nil
+}
+
+// screenAndData are the two members of a reply, which is a valid object.
+func screenAndData(reply []byte) (screen, data json.RawMessage) {
+	for c := within(reply); c.more(); {
+		name := c.name()
+		switch value := c.value(); string(name) {
+		case "screen":
+			screen = value
+		case "data":
+			data = value
+		}
+	}
+	return screen, data
 }

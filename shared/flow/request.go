@@ -54,10 +54,10 @@ func ParseRequest(plaintext []byte) (*Request, error) {
 		// Answers go into Redis, replies and Postgres, which all demand UTF-8.
 		plaintext = bytes.ToValidUTF8(plaintext, []byte("\ufffd"))
 	}
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(plaintext, &top); err != nil || top == nil {
-		return nil, fmt.Errorf("the request is not a JSON object: %w", describe(plaintext, err))
+	if err := isObject(plaintext); err != nil {
+		return nil, fmt.Errorf("the request is not a JSON object: %w", err)
 	}
+	top := object(plaintext)
 	r := &Request{Version: version(top["version"]), Raw: raw}
 	action, err := text(top, "action")
 	if err != nil {
@@ -81,15 +81,11 @@ func ParseRequest(plaintext []byte) (*Request, error) {
 	}
 	switch data := top["data"]; kindOf(data) {
 	case "nothing", "null":
+		r.Data = map[string]json.RawMessage{}
 	case "object":
-		if err := json.Unmarshal(data, &r.Data); err != nil {
-			return nil, fmt.Errorf("the request's data: %w", describe(data, err))
-		}
+		r.Data = object(data)
 	default:
 		return nil, fmt.Errorf("the request's data is %s, expected an object", article(kindOf(data)))
-	}
-	if r.Data == nil {
-		r.Data = map[string]json.RawMessage{}
 	}
 	return r, nil
 }
@@ -97,12 +93,10 @@ func ParseRequest(plaintext []byte) (*Request, error) {
 // version takes the version as text, whatever it is: error notifications carry
 // the client's internal value, which may be a number.
 func version(raw json.RawMessage) string {
-	var s string
 	switch kindOf(raw) {
 	case "string":
-		if json.Unmarshal(raw, &s) == nil {
-			return s
-		}
+		s, _ := stringOf(raw)
+		return s
 	case "number":
 		return string(raw)
 	}
@@ -115,10 +109,7 @@ func text(top map[string]json.RawMessage, name string) (string, error) {
 	case "nothing", "null":
 		return "", nil
 	case "string":
-		var s string
-		if err := json.Unmarshal(raw, &s); err != nil {
-			return "", fmt.Errorf("the request's %s is not a valid string", name)
-		}
+		s, _ := stringOf(raw) // it is valid
 		return s, nil
 	default:
 		return "", fmt.Errorf("the request's %s is %s, expected a string", name, article(kindOf(raw)))

@@ -15,74 +15,120 @@ import (
 // as the client does: declared properties may be missing unless the model lists
 // them as required, and undeclared ones may be there.
 func check(path string, schema *flowjson.Schema, value json.RawMessage) *GuardError {
-	if kind := kindOf(value); kind != string(schema.Type) {
-		return &GuardError{path, string(schema.Type), kind}
-	}
-	switch schema.Type {
-	case flowjson.Object:
-		return checkObject(path, schema, value)
-	case flowjson.Array:
-		return checkArray(path, schema, value)
+	if err := misfit(schema, value); err != nil {
+		return err.at(path)
 	}
 	return nil
 }
 
-func checkObject(path string, schema *flowjson.Schema, value json.RawMessage) *GuardError {
+// at is the error of a value that stands at path.
+func (e *GuardError) at(path string) *GuardError {
+	e.Path = path + e.Path
+	return e
+}
+
+// misfit is check with the error's path from the value on, so that a path is
+// written only where there is an error.
+func misfit(schema *flowjson.Schema, value json.RawMessage) *GuardError {
+	if kind := kindOf(value); kind != string(schema.Type) {
+		return &GuardError{"", string(schema.Type), kind}
+	}
+	switch schema.Type {
+	case flowjson.Object:
+		return misfitOfObject(schema, value)
+	case flowjson.Array:
+		return misfitOfArray(schema, value)
+	}
+	return nil
+}
+
+// misfitOfObject finds first a required property that is missing, then the
+// property that does not fit, the first by name.
+func misfitOfObject(schema *flowjson.Schema, value json.RawMessage) *GuardError {
 	if len(schema.Properties) == 0 && len(schema.Required) == 0 {
 		return nil
 	}
-	var members map[string]json.RawMessage
-	if json.Unmarshal(value, &members) != nil {
-		return &GuardError{path, "object", "invalid JSON"}
-	}
+	var room [8]property
+	there := properties(schema, value, room[:0])
 	for _, key := range schema.Required {
-		if _, ok := members[key]; !ok {
+		if !slices.ContainsFunc(there, func(p property) bool { return string(p.name) == key }) {
 			want := "a value"
 			if property := schema.Properties[key]; property != nil {
 				want = string(property.Type)
 			}
-			return &GuardError{path + "." + key, want, "nothing"}
+			return &GuardError{"." + key, want, "nothing"}
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(members)) {
-		if property := schema.Properties[key]; property != nil {
-			if err := check(path+"."+key, property, members[key]); err != nil {
-				return err
-			}
+	var first *GuardError
+	var name []byte
+	for _, p := range there {
+		if p.schema == nil || first != nil && bytes.Compare(p.name, name) > 0 {
+			continue
 		}
+		if err := misfit(p.schema, p.value); err != nil {
+			first, name = err, p.name
+		}
+	}
+	if first != nil {
+		return first.at("." + string(name))
 	}
 	return nil
 }
 
-func checkArray(path string, schema *flowjson.Schema, value json.RawMessage) *GuardError {
-	if schema.Items == nil && schema.MinItems == 0 && schema.MaxItems < 0 && !schema.UniqueItems {
+// property is a member of an object that its schema knows.
+type property struct {
+	name   []byte
+	schema *flowjson.Schema // nil when the model only requires it
+	value  json.RawMessage
+}
+
+// properties appends the members that a schema knows, each once: of several
+// with one name the last counts.
+func properties(schema *flowjson.Schema, value json.RawMessage, there []property) []property {
+	for c := within(value); c.more(); {
+		name := c.name()
+		p := property{name, schema.Properties[string(name)], c.value()}
+		if p.schema == nil && !slices.Contains(schema.Required, string(name)) {
+			continue
+		}
+		if i := slices.IndexFunc(there, func(p property) bool { return string(p.name) == string(name) }); i >= 0 {
+			there[i] = p
+		} else {
+			there = append(there, p)
+		}
+	}
+	return there
+}
+
+// misfitOfArray counts the items before it looks into them.
+func misfitOfArray(schema *flowjson.Schema, value json.RawMessage) *GuardError {
+	if schema.MinItems > 0 || schema.MaxItems >= 0 {
+		switch n := countItems(value); {
+		case n < schema.MinItems:
+			return &GuardError{"", fmt.Sprintf("at least %d items", schema.MinItems), strconv.Itoa(n)}
+		case schema.MaxItems >= 0 && n > schema.MaxItems:
+			return &GuardError{"", fmt.Sprintf("at most %d items", schema.MaxItems), strconv.Itoa(n)}
+		}
+	}
+	if schema.Items == nil && !schema.UniqueItems {
 		return nil
-	}
-	var items []json.RawMessage
-	if json.Unmarshal(value, &items) != nil {
-		return &GuardError{path, "array", "invalid JSON"}
-	}
-	if len(items) < schema.MinItems {
-		return &GuardError{path, fmt.Sprintf("at least %d items", schema.MinItems), strconv.Itoa(len(items))}
-	}
-	if schema.MaxItems >= 0 && len(items) > schema.MaxItems {
-		return &GuardError{path, fmt.Sprintf("at most %d items", schema.MaxItems), strconv.Itoa(len(items))}
 	}
 	var seen map[string]int
 	if schema.UniqueItems {
-		seen = make(map[string]int, len(items))
+		seen = map[string]int{}
 	}
-	for i, item := range items {
-		at := path + "[" + strconv.Itoa(i) + "]"
+	c := within(value)
+	for i := 0; c.more(); i++ {
+		item := c.value()
 		if schema.Items != nil {
-			if err := check(at, schema.Items, item); err != nil {
-				return err
+			if err := misfit(schema.Items, item); err != nil {
+				return err.at("[" + strconv.Itoa(i) + "]")
 			}
 		}
 		if schema.UniqueItems {
 			text := string(canonical(item))
 			if first, twice := seen[text]; twice {
-				return &GuardError{at, "no item twice", fmt.Sprintf("the same as item %d", first)}
+				return &GuardError{"[" + strconv.Itoa(i) + "]", "no item twice", fmt.Sprintf("the same as item %d", first)}
 			}
 			seen[text] = i
 		}

@@ -105,15 +105,17 @@ func Begin(prev *Session, def *Definition, req *Request, now time.Time) (*Sessio
 	if def != nil && !def.HasScreen(req.Screen) && (req.Screen != "" || req.Action != Init) {
 		return nil, &UnknownScreenError{Screen: req.Screen}
 	}
-	s := &Session{}
-	if prev != nil {
-		s = prev.clone()
-	}
+	var s *Session
 	if NewAttempt(prev, def, req) {
-		*s = Session{Version: s.Version, Attempt: s.Attempt + 1, User: s.User, UserName: s.UserName, Started: now.UTC().Truncate(time.Millisecond)}
+		s = &Session{Attempt: 1, Started: now.UTC().Truncate(time.Millisecond)}
+		if prev != nil {
+			s.Version, s.Attempt, s.User, s.UserName = prev.Version, prev.Attempt+1, prev.User, prev.UserName
+		}
 		if req.Action != Init && def != nil {
 			s.Incomplete = !def.IsEntry(req.Screen)
 		}
+	} else {
+		s = prev.clone()
 	}
 	if def != nil {
 		s.Definition = def.Hash()
@@ -130,16 +132,13 @@ func Begin(prev *Session, def *Definition, req *Request, now time.Time) (*Sessio
 	return s, nil
 }
 
+// clone is a session whose steps do not change s. What a step replaces as a
+// whole is shared: Shown, Vars and the answers of one screen.
 func (s *Session) clone() *Session {
 	c := *s
 	c.Path = slices.Clone(s.Path)
 	c.Latest = maps.Clone(s.Latest)
-	c.Shown = maps.Clone(s.Shown)
-	c.Vars = maps.Clone(s.Vars)
-	c.Answers = make(map[string]map[string]json.RawMessage, len(s.Answers)+1)
-	for screen, answers := range s.Answers {
-		c.Answers[screen] = maps.Clone(answers)
-	}
+	c.Answers = maps.Clone(s.Answers)
 	return &c
 }
 
@@ -181,10 +180,10 @@ func (s *Session) absorb(req *Request) {
 	}
 	// A screen may post several times, each time other keys: a choice that is
 	// exchanged at once, then the whole form.
-	if s.Answers[req.Screen] == nil {
-		s.Answers[req.Screen] = make(map[string]json.RawMessage, len(given))
-	}
-	maps.Copy(s.Answers[req.Screen], given)
+	answers := make(map[string]json.RawMessage, len(s.Answers[req.Screen])+len(given))
+	maps.Copy(answers, s.Answers[req.Screen])
+	maps.Copy(answers, given)
+	s.Answers[req.Screen] = answers
 }
 
 // answer is what was posted on a screen under a key.

@@ -3,6 +3,7 @@ package flow
 import (
 	"slices"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow/logic"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
 )
 
@@ -22,25 +23,57 @@ func (d *Definition) StatelessIncomplete(req *Request) bool {
 }
 
 // findLost finds, for each screen that ends the flow, the answers of earlier
-// screens that do not reach its payload.
+// screens that do not reach its result: those its payload does not carry, and
+// of a rule with params those it reads from the session.
 func (d *Definition) findLost() map[string][]field {
 	lost := map[string][]field{}
 	for i := range d.flow.Screens {
 		last := &d.flow.Screens[i]
 		// A page to read, from which the user can only go back, ends nothing.
-		if !d.Ends(last.ID) || len(leaving(last)) == 0 {
+		collected := d.Ends(last.ID) && len(leaving(last)) > 0
+		if d.rules != nil && d.rules.HasNext(last.ID) {
+			ending := d.rules.Ending(last.ID)
+			collected = ending.All || collected && !ending.Certain
+			lost[last.ID] = d.readElsewhere(last, ending.Reads)
+		}
+		if collected {
+			lost[last.ID] = append(lost[last.ID], d.notCarried(last)...)
+		}
+	}
+	return lost
+}
+
+// readElsewhere are the answers of other screens among those that rules of the
+// last screen read.
+func (d *Definition) readElsewhere(last *flowjson.Screen, reads []logic.Answer) []field {
+	var lost []field
+	for _, r := range reads {
+		if r.Screen == last.ID || r.Screen == "" && slices.Contains(answerKeys(last), r.Key) {
 			continue
 		}
-		c := carrier{d: d, last: last, known: map[field]bool{}}
-		for j := range d.flow.Screens {
-			s := &d.flow.Screens[j]
-			if s.ID == last.ID || d.Ends(s.ID) || !d.reaches(s.ID, last.ID) {
-				continue
+		for i := range d.flow.Screens {
+			s := &d.flow.Screens[i]
+			if s.ID != last.ID && (r.Screen == "" || r.Screen == s.ID) && slices.Contains(answerKeys(s), r.Key) {
+				lost = append(lost, field{s.ID, r.Key})
 			}
-			for _, key := range answerKeys(s) {
-				if !c.carries(s, key) {
-					lost[last.ID] = append(lost[last.ID], field{s.ID, key})
-				}
+		}
+	}
+	return lost
+}
+
+// notCarried are the answers of earlier screens that no payload brings to the
+// last one.
+func (d *Definition) notCarried(last *flowjson.Screen) []field {
+	var lost []field
+	c := carrier{d: d, last: last, known: map[field]bool{}}
+	for i := range d.flow.Screens {
+		s := &d.flow.Screens[i]
+		if s.ID == last.ID || d.Ends(s.ID) || !d.reaches(s.ID, last.ID) {
+			continue
+		}
+		for _, key := range answerKeys(s) {
+			if !c.carries(s, key) {
+				lost = append(lost, field{s.ID, key})
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
 )
@@ -39,10 +40,8 @@ func (d *Definition) findWarnings() []string {
 	for _, c := range d.collisions() {
 		add("%s", c)
 	}
-	for i := range d.flow.Screens {
-		for _, f := range d.lost[d.flow.Screens[i].ID] {
-			add("field %s of screen %s is not passed on to the last screen: without a flow token its answer is lost", f.key, f.screen)
-		}
+	if lost := d.lostAnswers(); lost != "" {
+		add("without a flow token these answers do not reach the result: %s", lost)
 	}
 	if d.rules != nil {
 		for _, w := range d.rules.Warnings() {
@@ -50,6 +49,24 @@ func (d *Definition) findWarnings() []string {
 		}
 	}
 	return list
+}
+
+// lostAnswers lists what is lost without a token, "a, b of FIRST; c of SECOND".
+func (d *Definition) lostAnswers() string {
+	keys := map[string][]string{}
+	for _, fields := range d.lost {
+		for _, f := range fields {
+			keys[f.screen] = append(keys[f.screen], f.key)
+		}
+	}
+	var parts []string
+	for i := range d.flow.Screens {
+		if id := d.flow.Screens[i].ID; len(keys[id]) > 0 {
+			slices.Sort(keys[id])
+			parts = append(parts, strings.Join(slices.Compact(keys[id]), ", ")+" of "+id)
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // supplied says whether the flow's rules give a key to a screen whenever the

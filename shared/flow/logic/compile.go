@@ -17,7 +17,7 @@ import (
 // microseconds to compile.
 const (
 	maxExpressions    = 2000
-	maxExpressionText = 256 << 10 // bytes of all together
+	maxExpressionText = 64 << 10 // bytes of all together
 )
 
 // compiler goes through a file once and collects every mistake.
@@ -39,7 +39,7 @@ type compiler struct {
 	expressions int
 	size        int    // of all expressions, in bytes
 	inFetch     *fetch // whose expressions are being compiled
-	inParams    bool   // those of a complete are being compiled
+	inParams    *rule  // whose params are being compiled
 }
 
 // Compile reads a file of rules, YAML or JSON, for a flow. entries are the
@@ -51,7 +51,7 @@ func Compile(text []byte, doc *flowjson.Document, entries []string) (*Rules, err
 	}
 	c := &compiler{doc: doc, errors: &Errors{}, base: base, entries: entries, varTypes: map[string]*types.Type{}, varLines: map[string]int{}}
 	top := read(text, c.errors)
-	c.rules = &Rules{File: c.errors.File, doc: doc, screens: map[string]*screenRules{}, sent: map[string]bool{}}
+	c.rules = &Rules{File: c.errors.File, doc: doc, screens: map[string]*screenRules{}}
 	if top != nil && len(c.errors.Problems) == 0 {
 		c.top(top)
 	}
@@ -218,44 +218,6 @@ func (c *compiler) stepScope(screen *flowjson.Screen, fetches []*fetch, vars *sh
 	return c.scope(screen.ID, fetches, c.constants, c.user, c.screens, c.session, vars, formShape(screen.ID, posted(c.doc, screen)))
 }
 
-// inferVars finds the type of each of vars from the expressions that set it.
-// They may read vars themselves, so they are compiled once with vars of any
-// type; what is wrong with them is told when they are compiled for good.
-func (c *compiler) inferVars(byScreen map[string]*node) {
-	for _, n := range byScreen {
-		if set := n.get("set"); set != nil {
-			for _, m := range set.members {
-				c.varTypes[m.name] = types.DynType
-			}
-		}
-	}
-	if len(c.varTypes) == 0 {
-		c.vars = varsShape(c.varTypes)
-		return
-	}
-	found := map[string]*types.Type{}
-	mistakes, expressions, size := c.errors, c.expressions, c.size
-	for _, id := range slices.SortedFunc(maps.Keys(byScreen), func(a, b string) int { return byScreen[a].line - byScreen[b].line }) {
-		set := byScreen[id].get("set")
-		if set == nil || set.kind != mapping {
-			continue
-		}
-		c.errors = &Errors{}
-		fetches := c.fetchNames(id, byScreen[id].get("fetch"))
-		s := c.stepScope(c.doc.Screen(id), fetches, varsShape(c.varTypes))
-		for _, m := range set.members {
-			e := c.compile(m.value, s)
-			if e != nil && e.typ.Kind() != types.DynKind && found[m.name] == nil {
-				found[m.name] = e.typ
-				c.varLines[m.name] = m.value.line
-			}
-		}
-	}
-	c.errors, c.expressions, c.size = mistakes, expressions, size
-	maps.Copy(c.varTypes, found)
-	c.vars = varsShape(c.varTypes)
-}
-
 // screen compiles the rules of one screen.
 func (c *compiler) screen(screen *flowjson.Screen, n *node) {
 	s := &screenRules{screen: screen}
@@ -266,9 +228,8 @@ func (c *compiler) screen(screen *flowjson.Screen, n *node) {
 	c.fetches(n.get("fetch"), s.fetches, step)
 	s.set = c.assignments(n.get("set"), step)
 	for _, a := range s.set {
-		want := c.varTypes[a.name]
-		if want != nil && want.Kind() != types.DynKind && a.value.typ.Kind() != types.DynKind && !want.IsExactType(a.value.typ) {
-			c.problemAt(a.value.line, a.value.column, a.value.path, "vars.%s is %s here, and %s on line %d: give it one type", a.name, withArticle(typeName(a.value.typ)), withArticle(typeName(want)), c.varLines[a.name])
+		if want := c.varTypes[a.name]; !sameVar(want, a.value.typ) {
+			c.problemAt(a.value.line, a.value.column, a.value.path, "vars.%s is %s here, and %s on line %d: give it one type", a.name, withArticle(kindOfVar(a.value.typ)), withArticle(kindOfVar(want)), c.varLines[a.name])
 		}
 	}
 	s.checks = c.checks(n.get("check"), step, screen)

@@ -293,11 +293,16 @@ func (r *reader) yamlScalar(n *node, from *yaml.Node) {
 		n.kind = null
 	case "!!int", "!!float", "!!bool":
 		n.text, n.plain = from.Value, true
+		if leadingZero.MatchString(n.text) {
+			r.fail(n.line, n.column, n.path, clip(n.text)+" begins with 0, which YAML takes for an octal number: put it in quotes, or leave out the 0")
+		}
 	default: // texts; what YAML takes for a date or for binary is one here too
 		n.text, n.isString = from.Value, true
 		r.placeText(n, from)
 	}
 }
+
+var leadingZero = regexp.MustCompile(`^[-+]?0[0-9]`)
 
 // placeText finds where a text begins in the file, if it stands there as it
 // is, so that a mistake in the middle of it can be shown.

@@ -18,6 +18,7 @@ const (
 	maxNodesOfOne = 2000 // parts, macros written out
 	maxNesting    = 200  // brackets within brackets, terms of a sum
 	maxRegexp     = 2000 // instructions of a pattern
+	maxLiteral    = 16   // lists and objects within each other: the checker's work grows with the cube
 	maxLoops      = 4    // map, filter and the like, within or after each other
 
 	// maxCost ends an evaluation: some 20 ms of computing.

@@ -48,27 +48,19 @@ type assignment struct {
 // compile compiles the expression in n. It reports what is wrong and returns
 // nil then, and for an n that is nil.
 func (c *compiler) compile(n *node, s *scope) *expression {
-	if n == nil {
+	if checked := c.check(n, s); checked != nil {
+		return c.prepare(n, s, checked)
+	}
+	return nil
+}
+
+// check finds the types of an expression.
+func (c *compiler) check(n *node, s *scope) *cel.Ast {
+	if n == nil || !c.admit(n) {
 		return nil
 	}
-	if n.kind != scalar {
-		c.problem(n, "expected an expression, got %s; plain values belong into constants", n.kind)
-		return nil
-	}
-	if c.expressions++; c.expressions > maxExpressions {
-		if c.expressions == maxExpressions+1 {
-			c.problem(n, "more than %d expressions in one file", maxExpressions)
-		}
-		return nil
-	}
-	if c.size += len(n.text); c.size > maxExpressionText {
-		if c.size-len(n.text) <= maxExpressionText {
-			c.problem(n, "the expressions of the file have more than %d bytes together", maxExpressionText)
-		}
-		return nil
-	}
-	if strings.TrimSpace(n.text) == "" {
-		c.problem(n, `the expression is empty; an empty text is "''"`)
+	if c.errors.full() {
+		c.errors.More++ // nobody mends a hundred at once, and telling costs time
 		return nil
 	}
 	parsed, issues := s.env.Parse(n.text)
@@ -84,6 +76,11 @@ func (c *compiler) compile(n *node, s *scope) *expression {
 		c.issues(n, s, parsed, issues)
 		return nil
 	}
+	return checked
+}
+
+// prepare makes a checked expression ready to run.
+func (c *compiler) prepare(n *node, s *scope, checked *cel.Ast) *expression {
 	e := &expression{line: n.line, column: n.column, path: n.path, scope: s, typ: checked.OutputType()}
 	root := checked.NativeRep().Expr()
 	if root.Kind() == ast.LiteralKind {
@@ -110,7 +107,10 @@ func (c *compiler) compile(n *node, s *scope) *expression {
 // compileAs compiles an expression that must yield a type, or one that is known
 // only when it runs.
 func (c *compiler) compileAs(n *node, s *scope, want *types.Type) *expression {
-	e := c.compile(n, s)
+	return c.yields(n, c.compile(n, s), want)
+}
+
+func (c *compiler) yields(n *node, e *expression, want *types.Type) *expression {
 	if e == nil || e.typ.Kind() == want.Kind() || e.typ.Kind() == types.DynKind {
 		return e
 	}
@@ -130,72 +130,6 @@ func withArticle(name string) string {
 		return "an " + name
 	}
 	return "a " + name
-}
-
-// allowed refuses what has no meaning here, and notes which fetches are used.
-func (c *compiler) allowed(n *node, s *scope, parsed *cel.Ast) bool {
-	ok := true
-	info := parsed.NativeRep().SourceInfo()
-	at := func(e ast.Expr) (int, int) {
-		start := info.GetStartLocation(e.ID())
-		return n.place(start.Line(), start.Column())
-	}
-	ast.PreOrderVisit(parsed.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		switch e.Kind() {
-		case ast.StructKind:
-			line, column := at(e)
-			c.problemAt(line, column, n.path, "%s{…} has no meaning here; an object is {'key': value}", clip(e.AsStruct().TypeName()))
-			ok = false
-		case ast.ComprehensionKind:
-			if name := e.AsComprehension().IterVar(); s.roots[name] != nil || name == "now" {
-				c.problemAt(n.line, n.column, n.path, "%s is taken: give the variable of the macro another name", name)
-				ok = false
-			}
-		case ast.SelectKind:
-			path := selection(e)
-			if c.inParams && len(path) == 3 && path[0] == "screen" {
-				c.rules.sent[path[1]+"."+path[2]] = true
-			}
-			if len(path) != 2 || path[0] != "fetch" {
-				return
-			}
-			i := slices.IndexFunc(s.fetches, func(f *fetch) bool { return f.name == path[1] })
-			if i < 0 {
-				return // Check says so
-			}
-			f := s.fetches[i]
-			line, column := at(e)
-			switch {
-			case c.inFetch != nil && !slices.Contains(s.fetches[:slices.Index(s.fetches, c.inFetch)], f):
-				c.problemAt(line, column, n.path, "fetch.%s does not stand before fetch.%s, which needs it", f.name, c.inFetch.name)
-				ok = false
-			case c.inFetch != nil:
-				c.inFetch.readsForm = c.inFetch.readsForm || f.readsForm
-			case !s.form && f.readsForm:
-				c.problemAt(line, column, n.path, "fetch.%s reads form, which is not known when the screen is shown: let it read session", f.name)
-				ok = false
-			}
-			f.used = true
-		case ast.IdentKind:
-			if c.inFetch != nil && e.AsIdent() == "form" {
-				c.inFetch.readsForm = true
-			}
-		}
-	}))
-	return ok
-}
-
-// selection is a chain of names, form.score as [form score], or nil.
-func selection(e ast.Expr) []string {
-	switch e.Kind() {
-	case ast.IdentKind:
-		return []string{e.AsIdent()}
-	case ast.SelectKind:
-		if before := selection(e.AsSelect().Operand()); before != nil {
-			return append(before, e.AsSelect().FieldName())
-		}
-	}
-	return nil
 }
 
 var (

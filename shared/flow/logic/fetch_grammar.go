@@ -3,10 +3,8 @@ package logic
 import (
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
-	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 )
 
@@ -57,9 +55,9 @@ func (c *compiler) fetches(n *node, made []*fetch, s *scope) {
 		c.inFetch = f
 		if path := from.get("path"); path == nil {
 			c.problem(from, `a fetch needs path, an expression such as "'/slots?day=' + urlEncode(form.day)"`)
-		} else {
-			f.path = c.compileAs(path, s, types.StringType)
-			c.encoded(path, s)
+		} else if checked := c.check(path, s); checked != nil {
+			c.encoded(path, checked)
+			f.path = c.yields(path, c.prepare(path, s, checked), types.StringType)
 		}
 		c.fetchBody(f, from.get("body"), s)
 		c.inFetch = nil
@@ -97,40 +95,4 @@ func (c *compiler) duration(n *node, most time.Duration) time.Duration {
 		return 0
 	}
 	return d
-}
-
-// encoded demands that what a user or an upstream gave is encoded before it
-// becomes part of a path: else it could ask for another resource.
-func (c *compiler) encoded(n *node, s *scope) {
-	if n.kind != scalar {
-		return
-	}
-	parsed, issues := s.env.Parse(n.text)
-	if issues.Err() != nil {
-		return
-	}
-	var walk func(e ast.Expr)
-	walk = func(e ast.Expr) {
-		switch e.Kind() {
-		case ast.IdentKind, ast.SelectKind:
-			path := selection(e)
-			if len(path) > 1 && s.roots[path[0]] != nil && path[0] != "constants" {
-				start := parsed.NativeRep().SourceInfo().GetStartLocation(root(e).ID())
-				line, column := n.place(start.Line(), start.Column())
-				name := strings.Join(path, ".")
-				c.problemAt(line, column, n.path, "%s goes into a path: write urlEncode(%s)", name, name)
-			}
-		case ast.CallKind:
-			args := e.AsCall().Args()
-			switch e.AsCall().FunctionName() {
-			case "_+_":
-				walk(args[0])
-				walk(args[1])
-			case "_?_:_":
-				walk(args[1])
-				walk(args[2])
-			}
-		}
-	}
-	walk(parsed.NativeRep().Expr())
 }

@@ -2,6 +2,7 @@ package logic
 
 import (
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -198,12 +199,18 @@ func options(args ...ref.Val) ref.Val {
 }
 
 // zones are those in use; time.LoadLocation reads a file each time. There are
-// some 600 names, so it stays small.
-var zones sync.Map
+// some 600 names, so it stays small: zoneName leaves no second way to write one.
+var (
+	zones    sync.Map
+	zoneName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$`)
+)
 
 func zone(name string) (*time.Location, bool) {
 	if known, ok := zones.Load(name); ok {
 		return known.(*time.Location), true
+	}
+	if !zoneName.MatchString(name) || name == "Local" { // Local is another zone on each machine
+		return nil, false
 	}
 	location, err := time.LoadLocation(name)
 	if err != nil {

@@ -123,13 +123,23 @@ func (c *compiler) params(r *rule, n *node, s *scope) {
 		return
 	}
 	r.params = []*assignment{}
-	c.inParams = true
+	c.inParams = r
 	r.params = append(r.params, c.assignments(params, s)...)
-	c.inParams = false
+	c.inParams = nil
 	for _, m := range params.members {
 		if m.name == "flow_token" {
 			c.problemAt(m.line, m.column, m.value.path, "flow_token is added by itself: remove it")
 		}
+	}
+}
+
+// note keeps which answers the params of a rule name.
+func (r *rule) note(path []string) {
+	switch {
+	case len(path) == 3 && path[0] == "screen":
+		r.reads = append(r.reads, Answer{path[1], path[2]})
+	case len(path) == 2 && path[0] == "session":
+		r.reads = append(r.reads, Answer{"", path[1]})
 	}
 }
 

@@ -212,7 +212,7 @@ func given(t *types.Type, from func(*Turn) (json.RawMessage, bool)) func(*Turn) 
 		if !ok {
 			return nil, false, nil
 		}
-		v, err := typed(raw, t)
+		v, err := turn.read(raw, t)
 		return v, true, err
 	}
 }

@@ -19,7 +19,7 @@ type Problem struct {
 type Errors struct {
 	File     string // as it is printed; Compile says logic.yaml or logic.json
 	Problems []Problem
-	More     int // how many beyond those in Problems
+	More     int // over 0 when there may be others than those in Problems
 }
 
 // Error prints one mistake a line: file:line:column: message.
@@ -32,18 +32,20 @@ func (e *Errors) Error() string {
 		fmt.Fprintf(&b, "%s:%d:%d: %s", e.File, p.Line, p.Column, p.Message)
 	}
 	if e.More > 0 {
-		fmt.Fprintf(&b, "\n%s: and %d mistakes more", e.File, e.More)
+		fmt.Fprintf(&b, "\n%s: there may be more mistakes: mend these first", e.File)
 	}
 	return b.String()
 }
 
 func (e *Errors) add(p Problem) {
-	if len(e.Problems) == maxProblems {
+	if e.full() {
 		e.More++
 		return
 	}
 	e.Problems = append(e.Problems, p)
 }
+
+func (e *Errors) full() bool { return len(e.Problems) == maxProblems }
 
 // didYouMean is the end of a sentence that names the one of known that name
 // may be a slip of, or nothing.

@@ -21,6 +21,14 @@ import (
 // at every step.
 const maxVars = 16 << 10
 
+// Answers of the usual size are read anew each time an expression asks, larger
+// ones once in a turn, and of those no more than maxRead bytes together: a
+// request of megabytes would else be read in every round of a loop.
+const (
+	usualAnswer = 256
+	maxRead     = 1 << 20
+)
+
 // Inputs are what the expressions of one turn may ask for.
 type Inputs struct {
 	Now            time.Time
@@ -45,6 +53,15 @@ type Turn struct {
 	vars    map[string]json.RawMessage
 	scope   *scope // of the expression that is being evaluated
 	fetched map[*fetch]*fetched
+	large   map[largeAnswer]ref.Val
+	bytes   int // of large
+}
+
+// largeAnswer tells an answer by where it stands in memory, which the map keeps
+// it from being used again for.
+type largeAnswer struct {
+	first *byte
+	typ   *types.Type
 }
 
 // Turn prepares a run of the rules.
@@ -57,6 +74,29 @@ func (r *Rules) Turn(ctx context.Context, in Inputs) *Turn {
 
 // Vars are what is remembered after the turn.
 func (t *Turn) Vars() map[string]json.RawMessage { return t.vars }
+
+// read is typed for what a request, the session or vars hold.
+func (t *Turn) read(raw json.RawMessage, typ *types.Type) (ref.Val, error) {
+	if len(raw) <= usualAnswer {
+		return typed(raw, typ)
+	}
+	key := largeAnswer{&raw[0], typ}
+	if v, ok := t.large[key]; ok {
+		return v, nil
+	}
+	if t.bytes += len(raw); t.bytes > maxRead {
+		return nil, badInput("the answers it reads have more than %d bytes together", maxRead)
+	}
+	v, err := typed(raw, typ)
+	if err != nil {
+		return nil, err
+	}
+	if t.large == nil {
+		t.large = map[largeAnswer]ref.Val{}
+	}
+	t.large[key] = v
+	return v, nil
+}
 
 // RuleError says which expression did not give an answer. It repeats no value.
 type RuleError struct {

@@ -43,18 +43,31 @@ type document struct {
 // a flow that follows its routing model. What is wrong with the logic is a
 // *logic.Errors with every mistake.
 func Load(flowJSON, rules []byte) (*Definition, error) {
-	if len(bytes.TrimSpace(rules)) == 0 {
-		rules = nil
-	}
 	parsed, err := flowjson.Parse(flowJSON)
 	if err != nil {
 		return nil, err
 	}
-	blob, err := encode(document{V: documentVersion, FlowJSON: string(flowJSON), Logic: string(rules)})
+	if len(bytes.TrimSpace(rules)) == 0 {
+		rules = nil
+	}
+	blob, _, err := EncodeDocument(flowJSON, rules)
 	if err != nil {
-		return nil, fmt.Errorf("encoding the document of a flow: %w", err)
+		return nil, err
 	}
 	return build(parsed, bytes.Clone(flowJSON), bytes.Clone(rules), blob)
+}
+
+// EncodeDocument makes what Document and Hash return of a definition, without
+// reading the flow: for one that was loaded before, and is known by its hash.
+func EncodeDocument(flowJSON, rules []byte) (blob []byte, hash string, err error) {
+	if len(bytes.TrimSpace(rules)) == 0 {
+		rules = nil
+	}
+	blob, err = encode(document{V: documentVersion, FlowJSON: string(flowJSON), Logic: string(rules)})
+	if err != nil {
+		return nil, "", fmt.Errorf("encoding the document of a flow: %w", err)
+	}
+	return blob, hashOf(blob), nil
 }
 
 // ParseDocument reads what Document made, possibly in another version of this

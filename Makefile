@@ -39,7 +39,8 @@ demo: build ## one whole conversation, as WhatsApp would have it, from end to en
 	BIN=$(BIN) $(HARNESS) demo
 
 run: build ## the same stack, left running until Ctrl-C
-	BIN=$(BIN) $(HARNESS) run
+	go build -o $(BIN)/harness ./harness/cmd/harness
+	@BIN=$(BIN) exec $(BIN)/harness run # not by go run, which fails on Ctrl-C
 
 test: ## every test of every module, against a real Redis and a real Postgres
 	$(HARNESS) test $(ARGS)

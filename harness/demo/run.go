@@ -27,16 +27,19 @@ func Run(ctx context.Context, place Place, out io.Writer) error {
   Postgres        %[5]s
   Redis           %[6]s (keys begin with %[7]s)
 
-Secrets, thrown away at the end
-  %[8]s
+Thrown away at the end
+  secrets         %[8]s
+  edge's log      %[11]s
+  worker's log    %[12]s
 
 Try
   curl --cacert %[9]s %[1]s/health
   curl --cacert %[9]s "%[1]s/webhooks/whatsapp?hub.mode=subscribe&hub.challenge=42&hub.verify_token=$(cat %[8]s/verify_token)"
+  curl --cacert %[9]s -H "Authorization: Bearer $(cat %[8]s/api_token)" %[1]s/api/flows
   psql '%[5]s' -c 'SELECT * FROM flow_responses'
   . %[10]s; bin/worker flows load examples
 
-`, s.EdgeURL, flowName, s.Admin, s.WorkerURL, s.DatabaseURL, s.RedisURL, s.Prefix, s.Secrets.Dir, ca, env)
+`, s.EdgeURL, flowName, s.Admin, s.WorkerURL, s.DatabaseURL, s.RedisURL, s.Prefix, s.Secrets.Dir, ca, env, s.EdgeLog(), s.WorkerLog())
 		fmt.Fprintln(out, "Running. Ctrl-C stops everything. Callbacks show here:")
 		for shown := 0; ; {
 			if err := s.Receiver.Wait(ctx, func(got []site.Callback) bool { return len(got) > shown }); err != nil {

@@ -43,7 +43,7 @@ func withSite(ctx context.Context, place Place, out io.Writer, use func(context.
 	}
 	defer func() { err = errors.Join(err, stack.Close()) }()
 
-	s, err := site.New(ctx, site.Options{Root: place.Root, Bin: place.Bin, Servers: stack, TLS: true})
+	s, err := site.New(ctx, site.Options{Root: place.Root, Bin: place.Bin, Servers: stack, TLS: true, Logs: true})
 	if err != nil {
 		return err
 	}

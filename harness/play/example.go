@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -35,13 +33,9 @@ func Open(dir string) (*Example, error) {
 	if err != nil {
 		return nil, err
 	}
-	var logic []byte
-	for _, name := range []string{"logic.yaml", "logic.yml", "logic.json"} {
-		if logic, err = os.ReadFile(filepath.Join(dir, name)); err == nil {
-			break
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
+	logic, file, err := flow.ReadLogic(os.DirFS(dir), ".")
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, file), err)
 	}
 	definition, err := flow.Load(flowJSON, logic)
 	if err != nil {
@@ -57,6 +51,29 @@ func Open(dir string) (*Example, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return &Example{Name: filepath.Base(dir), Definition: definition, Conversations: conversations}, nil
+}
+
+// Folders are the folders to open of a directory: itself if it holds a flow,
+// else those in it that do, in order of their names.
+func Folders(dir string) ([]string, error) {
+	if _, err := os.Stat(filepath.Join(dir, "flow.json")); err == nil {
+		return []string{dir}, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var folders []string
+	for _, entry := range entries {
+		folder := filepath.Join(dir, entry.Name())
+		if _, err := os.Stat(filepath.Join(folder, "flow.json")); err == nil {
+			folders = append(folders, folder)
+		}
+	}
+	if len(folders) == 0 {
+		return nil, fmt.Errorf("%s holds no flow, expected flow.json, or folders with one", dir)
+	}
+	return folders, nil
 }
 
 // FlowToken makes the flow token of a conversation: its own one, a signed one

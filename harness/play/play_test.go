@@ -73,6 +73,20 @@ func TestExamplesAreFlowsThatWhatsAppAccepts(t *testing.T) {
 	}
 }
 
+func TestFoldersOfFlows(t *testing.T) {
+	all, err := Folders(examplesDir)
+	if err != nil || len(all) != len(examples(t)) {
+		t.Errorf("the examples are %q (%v)", all, err)
+	}
+	own := filepath.Join(examplesDir, "survey")
+	if one, err := Folders(own); err != nil || len(one) != 1 || one[0] != own {
+		t.Errorf("one flow is %q (%v)", one, err)
+	}
+	if none, err := Folders(t.TempDir()); err == nil || !strings.Contains(err.Error(), "holds no flow") {
+		t.Errorf("an empty folder is %q (%v)", none, err)
+	}
+}
+
 // asking is a flow that asks an upstream at its one screen.
 func asking(t *testing.T) *Example {
 	t.Helper()
@@ -130,6 +144,8 @@ func TestThePlayerNotices(t *testing.T) {
 		{"a request too many", `{do: exchange, from: ASK, send: {word: hi}, shows: ASK, message: "*"}`, "a request that nobody expected"},
 		{"a request too few", `{do: init, shows: ASK, fetches: [{upstream: ears, request: "POST /said?at=1"}]}`, "the upstream ears did not get POST /said?at=1"},
 		{"nothing, when the edge may know the answer", `{do: init, shows: ASK, fetches: [{upstream: ears, request: "POST /said?at=1", cached: true}]}`, ""},
+		{"a payload with keys the screen does not post", `{do: exchange, from: ASK, send: {word: hi, wrod: hi, more: 1}, shows: ASK}`,
+			"step 1, exchange ASK: send has more, wrod, expected what the screen ASK posts: word"},
 		{"a secret", `{do: exchange, from: ASK, send: {word: hi}, completes: {heard: "*"},
 			fetches: [{upstream: ears, request: "POST /said?at=1", body: {word: hi, nonce: "{=nonce}"}, reply: {heard: "it is {nonce}"}}]}`, "the answer holds the secret nonce"},
 		{"what the real client refuses", `{do: init, from: ELSEWHERE, shows: ASK}`, "the client refuses the answer"},

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
 )
 
@@ -81,6 +83,9 @@ func (p *Player) Play(ctx context.Context, c Conversation) (Outcome, error) {
 func (p *Player) step(ctx context.Context, w *words, said *Said) (*phone.Reply, error) {
 	step := said.Step
 	if step.Do == doExchange {
+		if err := p.posts(step); err != nil {
+			return nil, err
+		}
 		filled, err := w.fill(step.Send)
 		if err != nil {
 			return nil, err
@@ -101,6 +106,34 @@ func (p *Player) step(ctx context.Context, w *words, said *Said) (*phone.Reply, 
 		return reply, nil
 	}
 	return reply, errors.Join(expect(w, step, reply), errFetches)
+}
+
+// posts refuses a payload that no data_exchange of the screen can have. What is
+// sent from a screen that the flow does not have is for the server to refuse.
+func (p *Player) posts(step Step) error {
+	if p.Phone.Flow == nil || !p.Phone.Flow.HasScreen(step.From) {
+		return nil
+	}
+	var known, unknown []string
+	for _, a := range p.Phone.Flow.Flow().Screen(step.From).Actions {
+		if a.Name == flowjson.DataExchange {
+			known = append(known, a.Keys...)
+		}
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	for _, key := range slices.Sorted(maps.Keys(step.Send)) {
+		if !slices.Contains(known, key) {
+			unknown = append(unknown, key)
+		}
+	}
+	switch {
+	case len(unknown) == 0:
+		return nil
+	case len(known) == 0:
+		return fmt.Errorf("send has %s, but the screen %s posts nothing", strings.Join(unknown, ", "), step.From)
+	}
+	return fmt.Errorf("send has %s, expected what the screen %s posts: %s", strings.Join(unknown, ", "), step.From, strings.Join(known, ", "))
 }
 
 func (p *Player) do(ctx context.Context, step Step, sent map[string]any) (*phone.Reply, error) {

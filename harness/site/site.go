@@ -36,6 +36,7 @@ type Options struct {
 	// Caddyfile is the edge's configuration; empty is the repository's own.
 	Caddyfile string
 	TLS       bool     // serve https://localhost by Caddy's internal authority; else plain http
+	Logs      bool     // write what edge and worker print to EdgeLog and WorkerLog
 	EdgeEnv   []string // more of the edge's environment
 	Worker    []string // more of the worker's
 }
@@ -59,6 +60,7 @@ type Site struct {
 	database string
 	edgePort string
 	http     *http.Client
+	logs     []*os.File
 }
 
 // patience is how long a program may take to answer after its start.
@@ -112,7 +114,11 @@ func New(ctx context.Context, o Options) (s *Site, err error) {
 // StartEdge runs bin/caddy with its Caddyfile and returns when it serves.
 func (s *Site) StartEdge(ctx context.Context) error {
 	caddyfile := cmp.Or(s.o.Caddyfile, filepath.Join(s.o.Root, "Caddyfile"))
-	started, err := process.Start(s.EdgeCommand("run", "--config", caddyfile, "--adapter", "caddyfile"))
+	cmd := s.EdgeCommand("run", "--config", caddyfile, "--adapter", "caddyfile")
+	if err := s.logTo(cmd, s.EdgeLog()); err != nil {
+		return err
+	}
+	started, err := process.Start(cmd)
 	if err != nil {
 		return err
 	}
@@ -187,6 +193,9 @@ func (s *Site) StartWorker(ctx context.Context) error {
 func (s *Site) LaunchWorker(env ...string) error {
 	cmd := s.WorkerCommand("serve")
 	cmd.Env = append(cmd.Env, env...)
+	if err := s.logTo(cmd, s.WorkerLog()); err != nil {
+		return err
+	}
 	started, err := process.Start(cmd)
 	if err == nil {
 		s.Worker = started
@@ -308,6 +317,9 @@ func (s *Site) Close() error {
 		if p != nil {
 			errs = append(errs, p.End(syscall.SIGTERM, patience), p.Kill())
 		}
+	}
+	for _, log := range s.logs {
+		errs = append(errs, log.Close())
 	}
 	if s.Receiver != nil {
 		errs = append(errs, s.Receiver.Close())

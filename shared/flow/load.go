@@ -12,9 +12,9 @@ import (
 
 // LoadDir loads every flow of a directory: a folder with a flow.json is a flow
 // of the folder's name, another file NAME.json is the flow NAME. The logic of a
-// folder stands in logic.yaml, logic.yml or logic.json beside flow.json. Names that begin
-// with a dot, and folders without a flow.json, are passed over. The error names
-// the file. A directory without flows gives an empty map.
+// folder is what ReadLogic finds in it. Names that begin with a dot, and folders
+// without a flow.json, are passed over. The error names every file that is no
+// flow. A directory without flows gives an empty map.
 func LoadDir(fsys fs.FS) (map[string]*Definition, error) {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
@@ -25,6 +25,7 @@ func LoadDir(fsys fs.FS) (map[string]*Definition, error) {
 	}
 	flows := map[string]*Definition{}
 	from := map[string]string{}
+	var bad []error
 	for _, entry := range entries {
 		if strings.HasPrefix(entry.Name(), ".") {
 			continue
@@ -46,11 +47,14 @@ func LoadDir(fsys fs.FS) (map[string]*Definition, error) {
 		case errors.Is(err, fs.ErrNotExist) && info.IsDir():
 			continue
 		case err != nil:
-			return nil, err
+			bad = append(bad, err)
 		case from[name] != "":
-			return nil, fmt.Errorf("%s: the flow %s is already defined by %s: keep one of them", file, name, from[name])
+			bad = append(bad, fmt.Errorf("%s: the flow %s is already defined by %s: keep one of them", file, name, from[name]))
 		}
 		flows[name], from[name] = def, file
+	}
+	if len(bad) > 0 {
+		return nil, errors.Join(bad...)
 	}
 	return flows, nil
 }
@@ -63,18 +67,8 @@ func loadFile(fsys fs.FS, file string, folder bool) (*Definition, error) {
 	var rules []byte
 	var from string
 	if folder {
-		for _, name := range []string{"logic.yaml", "logic.yml", "logic.json"} {
-			logicFile := path.Join(path.Dir(file), name)
-			text, err := fs.ReadFile(fsys, logicFile)
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-			case err != nil:
-				return nil, fmt.Errorf("%s: %w", logicFile, err)
-			case from != "":
-				return nil, fmt.Errorf("%s: the logic of this flow is already given by %s: keep one of them", logicFile, from)
-			default:
-				rules, from = text, logicFile
-			}
+		if rules, from, err = ReadLogic(fsys, path.Dir(file)); err != nil {
+			return nil, fmt.Errorf("%s: %w", from, err)
 		}
 	}
 	def, err := Load(flowJSON, rules)
@@ -87,4 +81,25 @@ func loadFile(fsys fs.FS, file string, folder bool) (*Definition, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return def, nil
+}
+
+// ReadLogic reads the logic of the flow in a folder, which stands in logic.yaml,
+// logic.yml or logic.json beside its flow.json, and says in which. Both are
+// empty if there is none. With an error, a second file of logic for one, file is
+// the one it is about.
+func ReadLogic(fsys fs.FS, folder string) (rules []byte, file string, err error) {
+	for _, name := range []string{"logic.yaml", "logic.yml", "logic.json"} {
+		candidate := path.Join(folder, name)
+		text, err := fs.ReadFile(fsys, candidate)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, candidate, err
+		case file != "":
+			return nil, candidate, fmt.Errorf("the logic of this flow is already given by %s: keep one of them", file)
+		default:
+			rules, file = text, candidate
+		}
+	}
+	return rules, file, nil
 }

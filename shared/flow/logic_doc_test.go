@@ -61,11 +61,14 @@ func TestRecipeOfAListThatDependsOnAChoice(t *testing.T) {
 		{Init, "DAY", "", shown, "next"},
 		{DataExchange, "DAY", `{"day":"2026-12-01"}`, shown, "same"},
 	})
+	const none = `{"id":"none","title":"No times just now"}`
+	up.answer = answers(200, "[]")
+	u.play([]step{{DataExchange, "DAY", `{"day":"2026-12-03"}`, strings.Replace(shown, `{"id":"09:00","title":"9 o'clock"}`, none, 1), "same"}})
 	up.answer = answers(503, "")
 	u.play([]step{{DataExchange, "DAY", `{"day":"2026-12-02"}`, strings.Replace(shown, `{"id":"09:00","title":"9 o'clock"}`, `{"id":"none","title":"No times just now"}`, 1), "same"}})
 	u.play([]step{
 		{DataExchange, "DAY", `{"day":"2026-12-02","slot":"none"}`, strings.Replace(strings.Replace(shown, `{"id":"09:00","title":"9 o'clock"}`, `{"id":"none","title":"No times just now"}`, 1), `"slots"`, `"error_message":"Choose another day","slots"`, 1), "same"},
 		{DataExchange, "DAY", `{"day":"2026-12-01","slot":"09:00"}`, `{"screen":"SUCCESS","data":{"extension_message_response":{"params":{"day":"2026-12-01","flow_token":"tok","slot":"09:00"}}}}`, "complete"},
 	})
-	equal(t, "calls", list(up.calls), "[calendar GET /slots?day=2026-11-23 calendar GET /slots?day=2026-12-01 calendar GET /slots?day=2026-12-02]")
+	equal(t, "calls", list(up.calls), "[calendar GET /slots?day=2026-11-23 calendar GET /slots?day=2026-12-01 calendar GET /slots?day=2026-12-03 calendar GET /slots?day=2026-12-02]")
 }

@@ -5,7 +5,7 @@
 //	harness run               the same stack, left running until Ctrl-C
 //	harness exec -- command   run a command with DATABASE_URL and REDIS_URL set
 //	harness test [args]       go test of every module, with servers
-//	harness play directory    a flow's recorded conversations, in process
+//	harness play directory    the recorded conversations of flows, in process
 //	harness secrets directory throw-away secrets, as docker-compose.yml wants them
 //
 // Run it from the repository's root: go run ./harness/cmd/harness demo.
@@ -33,8 +33,9 @@ const usage = `usage: harness <command>
                      that live as long as it does
   test [arguments]   go test of every module, with such servers; arguments go to
                      go test (default: every package)
-  play directory     hold the recorded conversations of a flow's folder against the
-                     engine in this process, and print each step
+  play directory     hold the recorded conversations of a flow's folder, or of each
+                     flow in a folder of flows, against the engine in this
+                     process, and print each step
   secrets directory  write throw-away secrets, as docker-compose.yml wants them
 `
 

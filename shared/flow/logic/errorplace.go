@@ -21,6 +21,9 @@ func placeOf(s *flowjson.Screen, key string) (errorPlace, error) {
 			break
 		}
 	}
+	if name != "" && !isInput(s, name) {
+		return errorPlace{}, fmt.Errorf("the payload gives ${form.%s} as %s, but screen %s has no input %s: mend flow.json", name, key, s.ID, name)
+	}
 	component, form := input(s.Children, nil, name)
 	if name == "" || component == nil {
 		return errorPlace{}, fmt.Errorf("form.%s is not the value of one input of screen %s, so there is no place for its error: use message", key, s.ID)
@@ -38,6 +41,11 @@ func placeOf(s *flowjson.Screen, key string) (errorPlace, error) {
 	}
 	return errorPlace{}, fmt.Errorf(`screen %s has no place for the error of %s: give the %s %s "error-message": "${data.%s_error}" and the screen's data {"%s_error": {"type": "string", "__example__": ""}}`,
 		s.ID, key, component.Type, name, name, name)
+}
+
+func isInput(s *flowjson.Screen, name string) bool {
+	found, _ := input(s.Children, nil, name)
+	return found != nil
 }
 
 // dataKey is the key of the screen's data that an attribute takes its value

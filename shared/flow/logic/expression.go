@@ -37,6 +37,9 @@ type expression struct {
 	// fixed is the value of an expression that is only a literal.
 	fixed     ref.Val
 	fixedJSON json.RawMessage
+	// members are names written in it that options may miss: a fault may repeat
+	// them, as they are the author's.
+	members []string
 }
 
 // assignment is a name with the expression of its value.
@@ -96,7 +99,16 @@ func (c *compiler) prepare(n *node, s *scope, checked *cel.Ast) *expression {
 		c.problem(n, "the expression could cost %d steps of computing, at most %d are allowed: go through fewer lists within lists", estimate.Max, maxEstimate)
 		return nil
 	}
-	ast.PreOrderVisit(root, ast.NewExprVisitor(func(part ast.Expr) { e.loops = e.loops || part.Kind() == ast.ComprehensionKind }))
+	ast.PreOrderVisit(root, ast.NewExprVisitor(func(part ast.Expr) {
+		e.loops = e.loops || part.Kind() == ast.ComprehensionKind
+		if part.Kind() == ast.CallKind && part.AsCall().FunctionName() == "options" {
+			for _, arg := range part.AsCall().Args() {
+				if arg.Kind() == ast.LiteralKind {
+					e.members = append(e.members, fmt.Sprint(arg.AsLiteral().Value()))
+				}
+			}
+		}
+	}))
 	if e.program, err = s.env.Program(checked, programOptions...); err != nil {
 		c.problem(n, "the expression cannot be prepared: %v", err)
 		return nil
@@ -164,11 +176,11 @@ func (c *compiler) issues(n *node, s *scope, parsed *cel.Ast, issues *cel.Issues
 		} else if m := undeclared.FindStringSubmatch(message); m != nil {
 			message = s.unknown(m[1], n.text)
 		} else if m := noOverload.FindStringSubmatch(message); m != nil {
-			message = misfit(m[1], m[2])
+			message = misfit(s.env, m[1], m[2])
 		} else if known := ofValidators[message]; known != "" {
 			message = known
 		} else if strings.HasPrefix(message, "Syntax error: ") || strings.HasPrefix(message, "reserved identifier") {
-			message = syntaxHint(message, n.text)
+			message = syntaxHint(message, n.text, textBefore(n.text, issue.Location.Line(), issue.Location.Column()))
 		}
 		c.problemAt(line, column, n.path, "%s", message)
 	}
@@ -179,6 +191,16 @@ var ofValidators = map[string]string{
 	"invalid timestamp argument":          "this is no timestamp, expected such as timestamp('2026-11-23T12:00:00Z')",
 	"invalid duration argument":           "this is no duration, expected such as duration('90s')",
 	"comprehension exceeds nesting limit": fmt.Sprintf("more than %d of map, filter and the like within or after each other", maxLoops),
+}
+
+// textBefore is what a line, from 1, of a text holds before a column, from 0.
+func textBefore(text string, line, column int) string {
+	lines := strings.Split(text, "\n")
+	if line < 1 || line > len(lines) {
+		return ""
+	}
+	characters := []rune(lines[line-1])
+	return string(characters[:min(max(column, 0), len(characters))])
 }
 
 func root(e ast.Expr) ast.Expr {
@@ -199,11 +221,14 @@ func (s *scope) unknown(name, text string) string {
 	case "form", "fetch", "screen", "session", "vars":
 		return fmt.Sprintf("%s is not known here; known are %s", name, listed(names, ""))
 	}
+	if isSignWord(name) {
+		return fmt.Sprintf("%s is not known: %s", name, wordsAsSigns)
+	}
 	if s.env.HasFunction(name) {
 		return fmt.Sprintf("%s is a function: call it, %s(…)", name, name)
 	}
 	if !strings.ContainsAny(text, `'"`) {
-		return fmt.Sprintf("%s is not known; known are %s. A text needs quotes of its own: \"'%s'\"", clip(name), listed(names, ""), clip(text))
+		return fmt.Sprintf("%s is not known; known are %s. A text needs quotes of its own: %s", clip(name), listed(names, ""), quoted(text))
 	}
 	if strings.Contains(text, name+"(") {
 		return fmt.Sprintf("%s is no function%s", clip(name), didYouMean(name, functionNames(s.env)))
@@ -220,39 +245,4 @@ func functionNames(env *cel.Env) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-var operators = map[string]string{
-	"_+_": "+", "_-_": "-", "_*_": "*", "_/_": "/", "_%_": "%", "_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">=", "_==_": "==", "_!=_": "!=",
-	"_&&_": "&&", "_||_": "||", "!_": "!", "-_": "-", "@in": "in", "_?_:_": "? :", "_[_]": "[ ]",
-}
-
-// misfit says that an operation has no meaning for the types it is given.
-func misfit(function, arguments string) string {
-	name, hint := function, ""
-	if sign := operators[function]; sign != "" {
-		name = sign
-	}
-	text, numeric := strings.Contains(arguments, "string"), strings.Contains(arguments, "int") || strings.Contains(arguments, "double")
-	if text && numeric {
-		switch name {
-		case "+":
-			hint = ": string(…) makes a text of a number, int(…) a number of a text"
-		case "<", "<=", ">", ">=", "==", "!=", "-", "*", "/", "in":
-			hint = ": what a user types is a string, int(…) makes a number of it"
-		}
-	}
-	return fmt.Sprintf("%s does not take %s%s", name, arguments, hint)
-}
-
-func syntaxHint(message, text string) string {
-	message = strings.TrimPrefix(message, "Syntax error: ")
-	switch {
-	case strings.Contains(message, "reserved identifier: const"):
-		return "const is a word of CEL itself: write constants.name"
-	case !strings.ContainsAny(text, `'"()[]{}.=<>+`):
-		return fmt.Sprintf("this is no expression; a text needs quotes of its own: \"'%s'\"", clip(text))
-	}
-	message, _, _ = strings.Cut(message, " expecting ")
-	return "this is no expression: " + clip(strings.ReplaceAll(message, "'<EOF>'", "the end"))
 }

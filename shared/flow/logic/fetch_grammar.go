@@ -56,6 +56,7 @@ func (c *compiler) fetches(n *node, made []*fetch, s *scope) {
 		if path := from.get("path"); path == nil {
 			c.problem(from, `a fetch needs path, an expression such as "'/slots?day=' + urlEncode(form.day)"`)
 		} else if checked := c.check(path, s); checked != nil {
+			c.beginsPath(path, checked.NativeRep().Expr())
 			c.encoded(path, checked)
 			f.path = c.yields(path, c.prepare(path, s, checked), types.StringType)
 		}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/decls"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
@@ -44,7 +45,7 @@ func functions() []cel.EnvOption {
 		function("fixed", []*cel.Type{cel.DynType, cel.IntType}, text0, fixed),
 		function("urlEncode", []*cel.Type{text0}, text0, func(args ...ref.Val) ref.Val { return bounded(urlEncode(string(args[0].(types.String)))) }),
 		function("range", []*cel.Type{cel.IntType}, cel.ListType(cel.IntType), rangeOf),
-		function("options", []*cel.Type{anyList, text0, text0}, cel.ListType(option), options),
+		cel.Function("options", decls.DisableTypeGuards(true), cel.Overload("flow_options", []*cel.Type{anyList, text0, text0}, cel.ListType(option), cel.FunctionBinding(options))),
 		function("date", []*cel.Type{cel.TimestampType, text0}, text0, date),
 		function("addDays", []*cel.Type{text0, cel.IntType}, text0, addDays),
 		function("weekday", []*cel.Type{text0}, cel.IntType, weekday),
@@ -165,37 +166,6 @@ func rangeOf(args ...ref.Val) ref.Val {
 		items[i] = types.Int(i)
 	}
 	return types.NewRefValList(types.DefaultTypeAdapter, items)
-}
-
-// options makes of a list of objects what data-source takes.
-func options(args ...ref.Val) ref.Val {
-	id, title := args[1], args[2]
-	from, ok := args[0].(traits.Lister)
-	if !ok {
-		return fail("options: it is no list")
-	}
-	var made []ref.Val
-	for i := from.Iterator(); i.HasNext() == types.True; {
-		item, ok := i.Next().(traits.Mapper)
-		if !ok {
-			return fail("options: item %d is no object", len(made))
-		}
-		one := map[ref.Val]ref.Val{}
-		for _, member := range []struct {
-			name  types.String
-			field ref.Val
-		}{{"id", id}, {"title", title}} {
-			value, found := item.Find(member.field)
-			if !found {
-				return fail("options: item %d lacks the %s", len(made), member.name)
-			}
-			if one[member.name] = value.ConvertToType(types.StringType); types.IsError(one[member.name]) {
-				return fail("options: the %s of item %d is no text", member.name, len(made))
-			}
-		}
-		made = append(made, types.NewRefValMap(types.DefaultTypeAdapter, one))
-	}
-	return types.NewRefValList(types.DefaultTypeAdapter, made)
 }
 
 // zones are those in use; time.LoadLocation reads a file each time. There are

@@ -9,6 +9,32 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
+// beginsPath demands the / that a path begins with, where the beginning of the
+// expression is a constant.
+func (c *compiler) beginsPath(n *node, e ast.Expr) {
+	switch e.Kind() {
+	case ast.LiteralKind:
+		if text, ok := e.AsLiteral().(types.String); ok && text != "" && text[0] != '/' {
+			c.problem(n, "a path begins with /, this one with %s: what stands before the path, the address, is in the edge's configuration", clip(string(text)))
+		}
+	case ast.CallKind:
+		switch call := e.AsCall(); call.FunctionName() {
+		case "_+_":
+			c.beginsPath(n, call.Args()[0])
+		case "_?_:_":
+			c.beginsPath(n, call.Args()[1])
+			c.beginsPath(n, call.Args()[2])
+		}
+	case ast.SelectKind:
+		if path := selection(e); len(path) == 2 && path[0] == "constants" && c.constants.fields[path[1]] != nil {
+			text, _, _ := c.constants.fields[path[1]].get(nil)
+			if text, ok := text.(types.String); ok && text != "" && text[0] != '/' {
+				c.problem(n, "a path begins with /, %s with %s: what stands before the path, the address, is in the edge's configuration", strings.Join(path, "."), clip(string(text)))
+			}
+		}
+	}
+}
+
 // encoded demands that each text which a user or an upstream gave goes through
 // urlEncode before it becomes part of a path: else it could ask for another
 // resource, or with other parameters.

@@ -3,13 +3,11 @@ package logic
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"strings"
 	"time"
 
 	"cel.dev/cel-go/cel"
@@ -97,73 +95,6 @@ func (t *Turn) read(raw json.RawMessage, typ *types.Type) (ref.Val, error) {
 	t.large[key] = v
 	return v, nil
 }
-
-// RuleError says which expression did not give an answer. It repeats no value.
-type RuleError struct {
-	File         string
-	Line, Column int
-	Path         string // "screens.RECOMMEND.next[0].when"
-	Reason       string
-	// Input says that what came from outside does not fit: a text that is no
-	// number.
-	Input bool
-}
-
-func (e *RuleError) Error() string {
-	return fmt.Sprintf("%s:%d:%d: %s: %s", e.File, e.Line, e.Column, e.Path, e.Reason)
-}
-
-func (t *Turn) fault(e *expression, err error) *RuleError {
-	var inner *RuleError
-	if errors.As(err, &inner) {
-		return inner // of a fetch this expression needed
-	}
-	reason, input := reasonOf(err)
-	if t.ctx.Err() != nil {
-		reason, input = "the time for an answer is over", false
-	}
-	return &RuleError{File: t.rules.File, Line: e.line, Column: e.column, Path: e.path, Reason: reason, Input: input}
-}
-
-// reasonOf turns what CEL says into words that repeat no value: its own texts
-// may hold what a user typed.
-func reasonOf(err error) (reason string, input bool) {
-	var known *inputError
-	if errors.As(err, &known) {
-		return known.reason, true
-	}
-	var own *ownError
-	if errors.As(err, &own) {
-		return own.reason, false
-	}
-	message := err.Error()
-	for _, m := range []struct {
-		text, reason string
-		input        bool
-	}{
-		{"type conversion error from", "a value cannot be converted: " + message, true},
-		{"invalid RFC 3339", "a text is no timestamp", true},
-		{"overflow", "a number is too large", true},
-		{"no such overload", "an operation does not fit the types of its values", false},
-		{"no such key", "an object lacks the key", false},
-		{"out of bounds", "a list has no such item", false},
-		{"by zero", "a division by zero", false},
-		{"cost limit exceeded", fmt.Sprintf("it needs more than %d steps of computing", maxCost), false},
-		{"interrupted", "the time for an answer is over", false},
-		{"program size", "a pattern is too large", false},
-		{"regexp", "a pattern is not valid", false},
-	} {
-		if strings.Contains(message, m.text) {
-			return m.reason, m.input
-		}
-	}
-	return "it cannot be evaluated", false
-}
-
-// ownError is a fault that this package words itself, without any value.
-type ownError struct{ reason string }
-
-func (e *ownError) Error() string { return e.reason }
 
 // value evaluates an expression.
 func (t *Turn) value(e *expression) (ref.Val, error) {
@@ -293,41 +224,3 @@ func (t *Turn) ResolveName(name string) (any, bool) {
 
 // Parent implements cel.Activation.
 func (t *Turn) Parent() cel.Activation { return nil }
-
-// ResolveFunction gives CEL the functions that depend on the turn.
-func (t *Turn) ResolveFunction(name string) (cel.LateBoundFunction, bool) {
-	switch name {
-	case "randomID":
-		return t.randomID, true
-	case "randomDigits":
-		return t.randomDigits, true
-	}
-	return nil, false
-}
-
-// randomID has 128 bits.
-func (t *Turn) randomID(string, ...ref.Val) ref.Val {
-	var b [16]byte
-	if _, err := io.ReadFull(t.in.Random, b[:]); err != nil {
-		return types.WrapErr(&ownError{"randomID: there are no random bytes"})
-	}
-	return types.String(strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b[:])))
-}
-
-func (t *Turn) randomDigits(_ string, args ...ref.Val) ref.Val {
-	n, ok := args[0].(types.Int)
-	if !ok || n < 1 || n > 32 {
-		return fail("randomDigits: expected 1 to 32 digits")
-	}
-	digits := make([]byte, 0, n)
-	var b [1]byte
-	for len(digits) < int(n) {
-		if _, err := io.ReadFull(t.in.Random, b[:]); err != nil {
-			return types.WrapErr(&ownError{"randomDigits: there are no random bytes"})
-		}
-		if b[0] < 250 { // so that every digit is as likely
-			digits = append(digits, '0'+b[0]%10)
-		}
-	}
-	return types.String(digits)
-}

@@ -153,7 +153,8 @@ func Parse(text []byte) (*Node, error) {
 	p.decoder = jsontext.NewDecoder(bytes.NewBuffer(text[base:len(text):len(text)]), jsontext.AllowDuplicateNames(true))
 	top, err := p.value(nil, 0)
 	if err == nil && len(bytes.TrimLeft(text[p.offset():], " \t\r\n")) > 0 {
-		return nil, &SyntaxError{p.offset(), "text follows the end of the document"}
+		at := len(text) - len(bytes.TrimLeft(text[p.offset():], " \t\r\n"))
+		return nil, &SyntaxError{p.offset(), inWords(text, at, "text follows the end of the document")}
 	}
 	return top, err
 }
@@ -279,6 +280,7 @@ func (p *parser) syntaxError(err error) error {
 		}
 	}
 	e.Offset = min(max(e.Offset, 0), len(p.text))
+	e.Message = inWords(p.text, e.Offset, e.Message)
 	if !utf8.Valid(p.text) {
 		e.Message = "the text is not UTF-8: save the file as UTF-8"
 	}

@@ -43,6 +43,32 @@ func TestSyntaxErrorsNameTheirPlace(t *testing.T) {
 	}
 }
 
+func TestSyntaxErrorsAreInPlainWords(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                   "the file is empty",
+		" \n":                "the file is empty",
+		`{"a": 1, }`:         "a comma before }: remove it",
+		"[1,\n]":             "a comma before ]: remove it",
+		`{"a":,}`:            "a comma before }: remove it",
+		`[,1]`:               "a value is missing at this comma",
+		"{ // hi\n\"a\": 1}": "JSON has no comments: remove it",
+		"{\"a\": 1 /* x */}": "JSON has no comments: remove it",
+		"{} # x":             "JSON has no comments: remove it",
+		`{“a”: 1}`:           `quotes must be "`,
+		`{'a': 1}`:           `quotes must be "`,
+		`{"a": 1 "b": 2}`:    "a comma is missing before this",
+		`{"a": }`:            "a value is missing before }",
+		`{"a": 1`:            "the file ends before everything in it is closed",
+		"{\"a\": \"b\nc\"}":  `a text ends with its line: close it with ", or write \n for a new line`,
+		`{"a": True}`:        "invalid character 'T' at start of value",
+		`{} {}`:              "text follows the end of the document",
+	} {
+		if _, err := Parse([]byte(text)); err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, expected %s", text, err, want)
+		}
+	}
+}
+
 func TestColumnsOfALongLineCountCharacters(t *testing.T) {
 	text := []byte(`"` + strings.Repeat("añ漢🙂", 3000) + `"` + "\n" + strings.Repeat("é", 5000))
 	lines := NewLines(text)

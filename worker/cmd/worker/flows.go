@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"regexp"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
@@ -40,14 +42,17 @@ func (c flowsLoad) Run(p *process) error {
 	}
 	definitions, err := flow.LoadDir(os.DirFS(c.Dir))
 	if err != nil {
-		return err
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintln(p.stdout, printable(strings.TrimSuffix(line, "\n"))) //nolint:errcheck // output only
+		}
+		return errors.New("nothing was loaded: mend what is said above")
 	}
 	if len(definitions) == 0 {
 		return fmt.Errorf("%s holds no flow, expected folders with a flow.json, or .json files", c.Dir)
 	}
 	for name := range definitions {
 		if !plainName.MatchString(name) {
-			return fmt.Errorf("the flow %q has a name that fits no endpoint's path, expected letters, digits, dots, dashes and underscores", name)
+			return fmt.Errorf("nothing was loaded: the flow %q has a name that fits no endpoint's path, expected letters, digits, dots, dashes and underscores", name)
 		}
 	}
 	r, err := settings.ReadRedis(p.source)

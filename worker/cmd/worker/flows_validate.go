@@ -66,13 +66,19 @@ const (
 	unreadable validate.Code = "UNREADABLE_FILE"
 	unrunnable validate.Code = "NOT_RUNNABLE"
 	badLogic   validate.Code = "INVALID_LOGIC"
+	unexpected validate.Code = "FLOW_WARNING"
 )
 
 func (r *result) fail(code validate.Code, kind, message string, at validate.Span, path string) {
-	r.errors = append(r.errors, validate.Problem{Error: code, ErrorType: kind, Message: message, Span: at,
-		Pointers: []validate.Pointer{{Span: at, Path: path}}})
+	r.errors = append(r.errors, problem(code, kind, message, at, path))
 }
 
+func problem(code validate.Code, kind, message string, at validate.Span, path string) validate.Problem {
+	return validate.Problem{Error: code, ErrorType: kind, Message: message, Span: at,
+		Pointers: []validate.Pointer{{Span: at, Path: path}}}
+}
+
+// wholeFile is the place of what is true of no line in particular.
 var wholeFile = validate.Span{LineStart: 1, LineEnd: 1, ColumnStart: 1, ColumnEnd: 1}
 
 // check validates the document and, if it has one, its logic. It is empty for a
@@ -90,9 +96,13 @@ func (d document) check(stdin io.Reader) []*result {
 	report := validate.Flow(text)
 	r.text, r.errors, r.warnings, r.truncated = text, report.Errors, report.Warnings, report.Truncated
 	l := d.readLogic()
-	_, err = flow.Load(text, l.content())
+	definition, err := flow.Load(text, l.content())
 	var mistakes *logic.Errors
 	switch {
+	case err == nil && (l == nil || len(l.errors) == 0):
+		for _, w := range definition.Warnings() {
+			r.warnings = append(r.warnings, problem(unexpected, "ENGINE_WARNING", w, wholeFile, ""))
+		}
 	case errors.As(err, &mistakes):
 		l.failWith(mistakes)
 	case err != nil && len(r.errors) == 0:
@@ -118,19 +128,19 @@ func (d document) readLogic() *result {
 	if filepath.Base(d.file) != "flow.json" {
 		return nil
 	}
-	for _, name := range []string{"logic.yaml", "logic.yml", "logic.json"} {
-		r := &result{file: filepath.Join(filepath.Dir(d.file), name)}
-		text, err := os.ReadFile(r.file)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			r.fail(unreadable, "FILE_ERROR", reason(err), wholeFile, "")
-		}
-		r.text = text
-		return r
+	dir := filepath.Dir(d.file)
+	text, name, err := flow.ReadLogic(os.DirFS(dir), ".")
+	if name == "" {
+		return nil
 	}
-	return nil
+	r := &result{file: filepath.Join(dir, name), text: text}
+	switch {
+	case errors.As(err, new(*os.PathError)):
+		r.fail(unreadable, "FILE_ERROR", reason(err), wholeFile, "")
+	case err != nil:
+		r.fail(badLogic, "LOGIC_ERROR", err.Error(), wholeFile, "")
+	}
+	return r
 }
 
 // content is the text of a file, nothing of one that is not there.

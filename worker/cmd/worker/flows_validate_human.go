@@ -49,7 +49,7 @@ func counted(warnings int) string {
 func printProblem(w io.Writer, file, kind string, p validate.Problem, lines *jsontree.Lines) {
 	fmt.Fprintf(w, "%s:%d:%d: %s %s %s\n", printable(file), p.LineStart, p.ColumnStart, kind, p.Error, printable(p.Message)) //nolint:errcheck // Flush says it
 	line := lines.Line(p.LineStart)
-	if len(bytes.TrimSpace(line)) == 0 {
+	if p.Span == wholeFile || len(bytes.TrimSpace(line)) == 0 {
 		return
 	}
 	end := p.ColumnEnd

@@ -24,6 +24,19 @@ const (
 `
 )
 
+// losingFlow hands what it asks on its first screen to nobody but the server.
+const losingFlow = `{"version": "7.3", "data_api_version": "4.0", "routing_model": {"FIRST": ["LAST"], "LAST": []}, "screens": [
+  {"id": "FIRST", "title": "First", "layout": {"type": "SingleColumnLayout", "children": [
+    {"type": "TextInput", "name": "word", "label": "Word"},
+    {"type": "Footer", "label": "On", "on-click-action": {"name": "data_exchange", "payload": {"word": "${form.word}"}}}
+  ]}},
+  {"id": "LAST", "title": "Last", "terminal": true, "layout": {"type": "SingleColumnLayout", "children": [
+    {"type": "TextInput", "name": "more", "label": "More"},
+    {"type": "Footer", "label": "Done", "on-click-action": {"name": "data_exchange", "payload": {"more": "${form.more}"}}}
+  ]}}
+]}
+`
+
 // badFlow has a key too many, after a tab and characters of other widths.
 var badFlow = strings.Replace(goodFlow, `"id": "FIRST", "title": "First"`, "\t\"title\": \"漢字 é\", \"id\": \"FIRST\", \"titel\": 1", 1)
 
@@ -110,6 +123,42 @@ func TestValidateSaysNothingOfLogicWhoseFlowIsBroken(t *testing.T) {
 	code, stdout, _ := execute(t, nil, "flows", "validate", dir)
 	if code != 1 || !strings.Contains(stdout, "flow.json:") || strings.Contains(stdout, "logic.yaml") || strings.Contains(stdout, "NOT_RUNNABLE") {
 		t.Errorf("exit code %d\n%s", code, stdout)
+	}
+}
+
+func TestValidateRefusesLogicInTwoFilesAsLoadDoes(t *testing.T) {
+	dir := folder(t, map[string]string{"book/flow.json": goodFlow, "book/logic.yaml": "screens: {}\n", "book/logic.json": "{}\n"})
+	code, stdout, _ := execute(t, nil, "flows", "validate", dir)
+	want := dir + "/book/flow.json: valid\n" + dir + "/book/logic.json:1:1: error INVALID_LOGIC the logic of this flow is already given by logic.yaml: keep one of them\n"
+	if code != 1 || stdout != want {
+		t.Errorf("exit code %d\n%s\nexpected\n%s", code, stdout, want)
+	}
+}
+
+func TestValidateWarnsOfWhatLoadWarnsOf(t *testing.T) {
+	dir := folder(t, map[string]string{"lost/flow.json": losingFlow})
+	file := filepath.Join(dir, "lost", "flow.json")
+	const warning = "without a flow token these answers do not reach the result: word of FIRST"
+	for format, want := range map[string]string{
+		"human":  file + ":1:1: warning FLOW_WARNING " + warning + "\n" + file + ": valid, 1 warning\n",
+		"github": "::warning file=" + property.Replace(file) + ",line=1,col=1,endColumn=1,title=FLOW_WARNING::" + warning + "\n",
+	} {
+		if code, stdout, _ := execute(t, nil, "flows", "validate", "--format", format, dir); code != 0 || stdout != want {
+			t.Errorf("%s: exit code %d\n%s\nexpected\n%s", format, code, stdout, want)
+		}
+	}
+	code, stdout, _ := execute(t, nil, "flows", "validate", "--format", "json", dir)
+	var files []struct {
+		Valid    bool
+		Warnings []map[string]any
+	}
+	if err := json.Unmarshal([]byte(stdout), &files); err != nil || code != 0 || len(files) != 1 || !files[0].Valid || len(files[0].Warnings) != 1 {
+		t.Fatalf("exit code %d, %v\n%s", code, err, stdout)
+	}
+	for key, want := range map[string]any{"error": "FLOW_WARNING", "error_type": "ENGINE_WARNING", "message": warning, "line_start": 1.0} {
+		if got := files[0].Warnings[0][key]; got != want {
+			t.Errorf("%s is %v, expected %v", key, got, want)
+		}
 	}
 }
 
@@ -214,6 +263,23 @@ func TestLoadRefusesWhatMetaWouldRefuse(t *testing.T) {
 	}
 	if code, _, stderr = execute(t, nowhere, "flows", "load", "--force", dir); code != 1 || !strings.Contains(stderr, "connecting to Postgres") {
 		t.Errorf("forced: exit code %d, %s", code, stderr)
+	}
+}
+
+func TestLoadNamesEveryFlowThatDoesNotWork(t *testing.T) {
+	nowhere := map[string]string{"DATABASE_URL": "postgres://u:p@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1"}
+	dir := folder(t, map[string]string{
+		"a/flow.json": goodFlow, "a/logic.yaml": "screens:\n  NOWHERE: {}\n  NIRGENDS: {}\n",
+		"b/flow.json": goodFlow,
+		"c/flow.json": goodFlow, "c/logic.yaml": "screens: {}\n", "c/logic.yml": "screens: {}\n",
+	})
+	code, stdout, stderr := execute(t, nowhere, "flows", "load", dir)
+	want := `a/logic.yaml:2:3: NOWHERE: the flow has screens FIRST
+a/logic.yaml:3:3: NIRGENDS: the flow has screens FIRST
+c/logic.yml: the logic of this flow is already given by c/logic.yaml: keep one of them
+`
+	if code != 1 || stdout != want || stderr != "worker: nothing was loaded: mend what is said above\n" {
+		t.Errorf("exit code %d, %s\n%s\nexpected\n%s", code, stderr, stdout, want)
 	}
 }
 

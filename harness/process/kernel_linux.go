@@ -6,7 +6,28 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// AwaitEnd waits until a process, which need not be a child, has ended, and says
+// whether it did within the time.
+func AwaitEnd(pid int, within time.Duration) bool {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return !Alive(pid)
+	}
+	defer unix.Close(fd)
+	deadline := time.Now().Add(within)
+	for {
+		left := max(time.Until(deadline), 0)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds()))
+		if err != unix.EINTR {
+			return n == 1
+		}
+	}
+}
 
 // dieWithParent has the kernel kill the program when the thread that starts it
 // ends.

@@ -2,7 +2,10 @@
 
 package process
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
 
 // Elsewhere than on Linux a killed harness leaves its servers behind, and a
 // killed Postgres takes a moment until its backends notice.
@@ -12,3 +15,13 @@ func dieWithParent(*syscall.SysProcAttr) {}
 func childrenOf(int) []int { return nil }
 
 func isZombie(int) bool { return false }
+
+// AwaitEnd looks again and again: there is no one event for it here.
+func AwaitEnd(pid int, within time.Duration) bool {
+	for end := time.Now().Add(within); Alive(pid); <-time.After(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -156,13 +155,9 @@ func wantGone(t *testing.T, pids []int) {
 	if len(pids) == 0 {
 		t.Fatal("no processes to look for")
 	}
-	deadline := time.Now().Add(5 * time.Second)
 	for _, pid := range pids {
-		for process.Alive(pid) {
-			if time.Now().After(deadline) {
-				t.Fatalf("process %s is still there", strconv.Itoa(pid))
-			}
-			time.Sleep(5 * time.Millisecond)
+		if !process.AwaitEnd(pid, 5*time.Second) {
+			t.Fatalf("process %d is still there", pid)
 		}
 	}
 }

@@ -5,10 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/process"
 )
 
 // These tests run the real binary and watch the servers that it starts from
@@ -68,12 +71,14 @@ func TestEverythingStartedIsStopped(t *testing.T) {
 			if c.signal == 0 && cmd.ProcessState.ExitCode() != 3 {
 				t.Errorf("exit %v, want the command's own status 3", err)
 			}
+			// Those that end may have started others meanwhile.
 			deadline := time.Now().Add(10 * time.Second)
 			for left := processesNaming(t, temp); len(left) > 0; left = processesNaming(t, temp) {
-				if time.Now().After(deadline) {
-					t.Fatalf("still running: %q", left)
+				for pid, command := range left {
+					if !process.AwaitEnd(pid, time.Until(deadline)) {
+						t.Fatalf("still running: %s", command)
+					}
 				}
-				time.Sleep(20 * time.Millisecond)
 			}
 			dirs, _ := filepath.Glob(filepath.Join(temp, "waf-*"))
 			if !c.dirsRemain && len(dirs) > 0 {
@@ -83,22 +88,26 @@ func TestEverythingStartedIsStopped(t *testing.T) {
 	}
 }
 
-// processesNaming returns the command lines of processes that work in dir or
-// have it in their environment or arguments.
-func processesNaming(t *testing.T, dir string) []string {
+// processesNaming returns the command lines, by process id, of processes that
+// work in dir or have it in their environment or arguments.
+func processesNaming(t *testing.T, dir string) map[int]string {
 	t.Helper()
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found []string
+	found := map[int]string{}
 	for _, command := range commands {
-		process := filepath.Dir(command)
+		folder := filepath.Dir(command)
 		cmdline, _ := os.ReadFile(command)
-		environ, _ := os.ReadFile(filepath.Join(process, "environ"))
-		cwd, _ := os.Readlink(filepath.Join(process, "cwd"))
+		environ, _ := os.ReadFile(filepath.Join(folder, "environ"))
+		cwd, _ := os.Readlink(filepath.Join(folder, "cwd"))
 		if strings.Contains(string(cmdline)+string(environ)+cwd, dir) {
-			found = append(found, strings.ReplaceAll(string(cmdline), "\x00", " "))
+			pid, err := strconv.Atoi(filepath.Base(folder))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found[pid] = strings.ReplaceAll(string(cmdline), "\x00", " ")
 		}
 	}
 	return found

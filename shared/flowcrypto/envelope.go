@@ -39,6 +39,10 @@ type Envelope struct {
 	data         []byte // ciphertext, then tag
 }
 
+// PlaintextLen is the length of what Open returns, in bytes, known before it is
+// decrypted; 0 when it cannot be opened at all.
+func (e *Envelope) PlaintextLen() int { return max(0, len(e.data)-tagSize) }
+
 const (
 	fieldKey  = "encrypted_aes_key"
 	fieldIV   = "initial_vector"
@@ -54,9 +58,12 @@ const (
 // and not kept.
 func ParseEnvelope(body []byte) (*Envelope, error) {
 	e := new(Envelope)
-	err := eachMember(body, func(name string, value []byte) error {
+	// All fields lie in one piece of memory, which has room for any split of
+	// the body.
+	room := make([]byte, 0, strict.DecodedLen(len(body)))
+	err := eachMember(body, func(name, value []byte) error {
 		var field *[]byte
-		switch name {
+		switch string(name) {
 		case fieldKey:
 			field = &e.encryptedKey
 		case fieldIV:
@@ -75,11 +82,12 @@ func ParseEnvelope(body []byte) (*Envelope, error) {
 		if value[0] != '"' {
 			return fmt.Errorf("field %s is %s, expected a string of base64", name, kindOf(value))
 		}
-		decoded, ok := decodeBase64(value[1 : len(value)-1])
+		before := len(room)
+		decoded, ok := appendBase64(room, value[1:len(value)-1])
 		if !ok {
 			return fmt.Errorf("field %s is not base64, expected the standard alphabet with padding", name)
 		}
-		*field = decoded
+		room, *field = decoded, decoded[before:len(decoded):len(decoded)]
 		return nil
 	})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
+	"unicode/utf8"
 )
 
 // eachMember walks the members of the one JSON object that body must be. It
@@ -13,7 +14,7 @@ import (
 // holds it, a complete string token when it begins with a quote. For any other
 // value only the extent is known, so visit checks what it cares about with
 // json.Valid, which keeps the grammar in one place.
-func eachMember(body []byte, visit func(name string, value []byte) error) error {
+func eachMember(body []byte, visit func(name, value []byte) error) error {
 	rest := skipSpace(body)
 	if len(rest) == 0 || rest[0] != '{' {
 		return errMalformed
@@ -27,8 +28,8 @@ func eachMember(body []byte, visit func(name string, value []byte) error) error 
 		if n == 0 {
 			return errMalformed
 		}
-		var name string
-		if err := json.Unmarshal(rest[:n], &name); err != nil {
+		name, ok := unquote(rest[:n])
+		if !ok {
 			return errMalformed
 		}
 		rest = skipSpace(rest[n:])
@@ -52,6 +53,20 @@ func eachMember(body []byte, visit func(name string, value []byte) error) error 
 			return errMalformed
 		}
 	}
+}
+
+// unquote is what a string token stands for. Names are nearly always plain; of
+// the others encoding/json knows the rules.
+func unquote(token []byte) ([]byte, bool) {
+	inside := token[1 : len(token)-1]
+	for _, c := range inside {
+		if c < ' ' || c == '\\' || c >= utf8.RuneSelf {
+			var text string
+			err := json.Unmarshal(token, &text)
+			return []byte(text), err == nil
+		}
+	}
+	return inside, true
 }
 
 func atEnd(rest []byte) error {
@@ -146,11 +161,9 @@ func kindOf(value []byte) string {
 // which the callers refuse themselves.
 var strict = base64.StdEncoding.Strict()
 
-// decodeBase64 decodes the inside of a JSON string. Meta escapes each slash of
-// the base64 (\/), and any character may come as \u00XX. The result is never
-// nil when ok.
-func decodeBase64(text []byte) (decoded []byte, ok bool) {
-	decoded = make([]byte, 0, strict.DecodedLen(len(text)))
+// appendBase64 appends what the inside of a JSON string decodes to. Meta escapes
+// each slash of the base64 (\/), and any character may come as \u00XX.
+func appendBase64(decoded, text []byte) (_ []byte, ok bool) {
 	if bytes.IndexByte(text, '\\') < 0 {
 		return appendChunk(decoded, text)
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sync"
 )
 
 const (
@@ -81,9 +82,22 @@ type Sealer struct {
 //
 // Seal panics after Wipe.
 func (s *Sealer) Seal(plaintext []byte) []byte {
-	sealed := s.aead.Seal(make([]byte, 0, len(plaintext)+tagSize), s.iv[:], plaintext, nil)
-	return base64.StdEncoding.AppendEncode(make([]byte, 0, base64.StdEncoding.EncodedLen(len(sealed))), sealed)
+	room := ciphertexts.Get().(*[]byte)
+	sealed := s.aead.Seal((*room)[:0], s.iv[:], plaintext, nil)
+	answer := base64.StdEncoding.AppendEncode(make([]byte, 0, base64.StdEncoding.EncodedLen(len(sealed))), sealed)
+	if cap(sealed) <= largestKept {
+		*room = sealed
+		ciphertexts.Put(room)
+	}
+	return answer
 }
+
+// ciphertexts are used again: they are what the answer says in base64, no secret.
+var ciphertexts = sync.Pool{New: func() any { return new([]byte) }}
+
+// largestKept bounds a ciphertext that is used again, in bytes. Answers are rarely
+// over a few KiB.
+const largestKept = 64 << 10
 
 // Wipe forgets the AES key. Open has zeroed the key's bytes already; what Wipe
 // drops is the expanded form, which the standard library gives no way to zero.

@@ -114,7 +114,7 @@ func (a *Account) provision(name string, env setting.Source) (err error) {
 			return err
 		}
 	}
-	if a.defaultFlow != "" && !flowName.MatchString(a.defaultFlow) {
+	if a.defaultFlow != "" && !isFlowName(a.defaultFlow) {
 		return fmt.Errorf("default_flow is %q, expected %s", a.defaultFlow, flowNameRule)
 	}
 	if a.expired, err = resolveText("token_expired_message", a.TokenExpiredMessage); err != nil {
@@ -166,7 +166,11 @@ func (a *Account) addKey(pem, passphrase string) error {
 	if err != nil {
 		return err
 	}
-	a.keys = append(a.keys, accountKey{Decrypter: key, fingerprint: flowcrypto.Fingerprint(&key.PublicKey)[:12]})
+	ready, err := newAccountKey(key)
+	if err != nil {
+		return err
+	}
+	a.keys = append(a.keys, ready)
 	return nil
 }
 

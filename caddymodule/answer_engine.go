@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -31,7 +30,7 @@ func (*Engine) Answer(ctx context.Context, turn *Turn) ([]byte, error) {
 		return nil, errors.New("the engine has no definition of this flow")
 	}
 	reply, err := flow.Answer(ctx, turn.Definition, turn.Session, turn.Request, flow.Env{
-		Now: turn.Now, Fetch: turn.Fetch, Random: rand.NewChaCha8(turn.Seed),
+		Now: turn.Now, Fetch: turn.Fetch, Random: &choices{seed: turn.Seed},
 	})
 	if err != nil {
 		return nil, err

@@ -103,7 +103,9 @@ func (t *Turn) decrypted(ctx context.Context) (inner *http.Request, restore func
 		r.Body, r.ContentLength, r.Header, r.TransferEncoding, r.GetBody = body, length, header, encoding, getBody
 	}
 
-	plaintext := t.Request.Raw
+	// A copy: a transport that goes on reading may outlive the request, whose
+	// plaintext is then overwritten.
+	plaintext := bytes.Clone(t.Request.Raw)
 	r.Header = header.Clone()
 	r.Body = io.NopCloser(bytes.NewReader(plaintext))
 	// FastCGI reads the header, reverse_proxy the field.

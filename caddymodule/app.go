@@ -61,7 +61,7 @@ type App struct {
 	poolKey string
 
 	pool             *upstream.Pool
-	checkedUpstreams sync.Map // hash of a definition → true
+	checkedUpstreams sync.Map // *flow.Definition → true
 }
 
 // CaddyModule returns the Caddy module information.
@@ -155,7 +155,8 @@ func (a *App) logKeys() {
 		for i, key := range keys {
 			fingerprints[i] = key.fingerprint
 		}
-		a.logger.Info("account", zap.String("account", name), zap.Strings("public_key_sha256", fingerprints))
+		a.logger.Info("account", zap.String("account", name), zap.Strings("public_key_sha256", fingerprints),
+			zap.String("private_key_backend", keyBackend()))
 	}
 }
 
@@ -182,9 +183,14 @@ func (a *App) Start() error {
 // the Redis client outlives them.
 func (a *App) Stop() error { return nil }
 
-// Cleanup gives up this configuration's hold on the Redis client and on the
-// connections to upstreams.
+// Cleanup gives up this configuration's hold on the private keys, the Redis
+// client and the connections to upstreams.
 func (a *App) Cleanup() error {
+	for _, account := range a.Accounts {
+		if account != nil {
+			account.releaseKeys()
+		}
+	}
 	a.releaseUpstreams()
 	if a.backend == nil {
 		return nil // Provision failed before the client was taken

@@ -151,16 +151,21 @@ func (b *backend) usable() error {
 	return nil
 }
 
-// watch keeps the definitions current until ctx ends.
+// watch keeps the definitions current until ctx ends, and lists this edge.
 func (b *backend) watch(ctx context.Context) {
 	changes := b.client.Subscribe(ctx, b.keys.Changed())
 	defer changes.Close()
 	announced := changes.Channel(redis.WithChannelSize(16))
 
+	edge := b.announcer()
+	defer edge.withdraw(ctx)
+
 	ticker := time.NewTicker(refreshEvery)
 	defer ticker.Stop()
 	for {
-		b.refresh(ctx)
+		if b.refresh(ctx) {
+			edge.announce(ctx)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -170,7 +175,8 @@ func (b *backend) watch(ctx context.Context) {
 	}
 }
 
-func (b *backend) refresh(ctx context.Context) {
+// refresh says whether Redis answered, with the right number of shards.
+func (b *backend) refresh(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*redisTimeout)
 	defer cancel()
 	if !b.checked.Load() {
@@ -178,7 +184,7 @@ func (b *backend) refresh(ctx context.Context) {
 			if b.mismatched.Load() != nil && !b.reported.Swap(true) {
 				caddy.Log().Named(appID).Error("flows and webhooks get 503", zap.Error(err))
 			}
-			return
+			return false
 		}
 		caddy.Log().Named(appID).Info("redis is reachable", zap.String("redis", b.where))
 	}
@@ -188,6 +194,7 @@ func (b *backend) refresh(ctx context.Context) {
 		// It may come back empty, or be another one: look again at the shards.
 		b.checked.Store(false)
 	}
+	return err == nil
 }
 
 // Destruct closes the client once no request can be using it any more.

@@ -42,7 +42,7 @@ func (h *FlowHandler) unmarshalFlow(d *caddyfile.Dispenser) error {
 	if err := one(d, &h.Flow); err != nil {
 		return err
 	}
-	if !strings.Contains(h.Flow, "{") && !flowName.MatchString(h.Flow) {
+	if !strings.Contains(h.Flow, "{") && !isFlowName(h.Flow) {
 		return d.Errf("flow is %q, expected %s", h.Flow, flowNameRule)
 	}
 	return nil

@@ -23,7 +23,7 @@ func (a *App) unmarshalUpstream(d *caddyfile.Dispenser) error {
 		return d.Errf("upstream: expected a name and a URL, such as upstream calendar https://calendar.internal:9000/api")
 	}
 	name, address := args[0], args[1]
-	if !flowName.MatchString(name) {
+	if !isFlowName(name) {
 		return d.Errf("upstream name %q: expected %s", name, flowNameRule)
 	}
 	if _, exists := a.Upstreams[name]; exists {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/redis/go-redis/v9"
@@ -65,7 +67,7 @@ func loadDirectory(path string) (directory, error) {
 		return nil, fmt.Errorf("flows: %s holds no flow, expected NAME/flow.json or NAME.json", path)
 	}
 	for name, def := range definitions {
-		if !flowName.MatchString(name) {
+		if !isFlowName(name) {
 			return nil, fmt.Errorf("flows %s: the name %q: expected %s", path, name, flowNameRule)
 		}
 		definitions[name] = remember(name, def)
@@ -93,11 +95,38 @@ func (d directory) byHash(_ context.Context, hash string) (*flow.Definition, err
 // the process, not to a configuration: after a reload with a new password the
 // flows of the same Redis are still known.
 type catalog struct {
-	mu       sync.RWMutex
-	index    map[string]string // IndexField → hash or Tombstone
-	unusable map[string]bool   // fields whose newest definition cannot be used
-	complete bool              // the index was read completely since the process started
-	refused  map[string]bool   // hashes whose document was reported as unreadable
+	// current is what requests read, without a lock. It is replaced as a whole.
+	current atomic.Pointer[index]
+
+	mu      sync.Mutex      // of changing current, and of
+	refused map[string]bool // hashes whose document was reported as unreadable
+}
+
+// index is one state of the index. It is immutable.
+type index struct {
+	flows    map[string]indexed // by IndexField
+	complete bool               // the index was read completely since the process started
+}
+
+// indexed is what the index says of one flow.
+type indexed struct {
+	hash     string           // or Tombstone; empty when no usable definition was read yet
+	def      *flow.Definition // nil of a tombstone
+	unusable bool             // its newest definition cannot be used
+}
+
+// change puts what was read over what was known. Nothing is copied when nothing
+// has changed, which is nearly always.
+func (c *catalog) change(read map[string]indexed, complete bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.current.Load()
+	if len(read) == 0 && (old.complete || !complete) {
+		return
+	}
+	flows := maps.Clone(old.flows)
+	maps.Copy(flows, read)
+	c.current.Store(&index{flows, old.complete || complete})
 }
 
 var (
@@ -112,7 +141,8 @@ func catalogOf(where, prefix string) *catalog {
 	key := where + "\x00" + prefix
 	c := catalogs[key]
 	if c == nil {
-		c = &catalog{index: make(map[string]string), unusable: make(map[string]bool), refused: make(map[string]bool)}
+		c = &catalog{refused: make(map[string]bool)}
+		c.current.Store(&index{flows: make(map[string]indexed)})
 		catalogs[key] = c
 	}
 	return c
@@ -122,39 +152,36 @@ func catalogOf(where, prefix string) *catalog {
 // has gone, an index that is empty or cannot be read, and a document that is
 // missing or broken leave what is loaded in place: only a tombstone unloads.
 func (c *catalog) refresh(ctx context.Context, client redis.UniversalClient, keys keyspace.Keys) error {
-	index, err := client.HGetAll(ctx, keys.Index()).Result()
+	read, err := client.HGetAll(ctx, keys.Index()).Result()
 	if err != nil {
 		return fmt.Errorf("reading the index of flow definitions: %w", err)
 	}
 	var failed error
-	for field, hash := range index {
-		c.mu.RLock()
-		same := c.index[field] == hash
-		c.mu.RUnlock()
-		if same {
+	changed := make(map[string]indexed)
+	known := c.current.Load().flows
+	for field, hash := range read {
+		if known[field].hash == hash {
 			continue
 		}
+		entry := indexed{hash: hash}
 		if hash != keyspace.Tombstone {
-			if _, err := fetchDefinition(ctx, client, keys, field, hash); err != nil {
-				failed = errors.Join(failed, c.refuse(field, hash, err))
-				continue
+			if entry.def, err = fetchDefinition(ctx, client, keys, field, hash); err != nil {
+				entry = known[field]
+				entry.unusable = true
+				if err := c.refuse(field, hash, err); err != nil {
+					failed = errors.Join(failed, err)
+					continue
+				}
 			}
 		}
-		c.mu.Lock()
-		c.index[field] = hash
-		delete(c.unusable, field)
-		c.mu.Unlock()
+		changed[field] = entry
 	}
-	if failed == nil {
-		c.mu.Lock()
-		c.complete = true
-		c.mu.Unlock()
-	}
+	c.change(changed, failed == nil)
 	return failed
 }
 
-// refuse notes that a document cannot be used, and says so once. A network error
-// is returned instead: the index has then not been read completely.
+// refuse says once that a document cannot be used. A network error is returned
+// instead: the index has then not been read completely.
 func (c *catalog) refuse(field, hash string, err error) error {
 	var unusable *unusableDefinition
 	if !errors.As(err, &unusable) {
@@ -162,7 +189,6 @@ func (c *catalog) refuse(field, hash string, err error) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.unusable[field] = true
 	if !c.refused[hash] {
 		c.refused[hash] = true
 		caddy.Log().Named(appID).Error("a published flow definition cannot be used; the one before it stays in use",
@@ -202,19 +228,15 @@ func fetchDefinition(ctx context.Context, client redis.UniversalClient, keys key
 type published struct{ *backend }
 
 func (p published) current(account, name string) (*flow.Definition, bool) {
-	c := p.catalog
-	c.mu.RLock()
-	field := keyspace.IndexField(account, name)
-	hash, indexed := c.index[field]
-	complete, unusable := c.complete, c.unusable[field]
-	c.mu.RUnlock()
-	if !indexed {
-		return nil, complete && !unusable
+	index := p.catalog.current.Load()
+	entry := index.flows[keyspace.IndexField(account, name)]
+	switch {
+	case entry.def != nil:
+		return entry.def, true
+	case entry.hash == "":
+		return nil, index.complete && !entry.unusable
 	}
-	if def, ok := loaded.Load(hash); ok {
-		return def.(*flow.Definition), true
-	}
-	return nil, !unusable // a tombstone, unless what came after it cannot be used
+	return nil, !entry.unusable // a tombstone, unless what came after it cannot be used
 }
 
 func (p published) lookup(ctx context.Context, account, name string) (*flow.Definition, error) {

@@ -39,19 +39,23 @@ type Turn struct {
 	Account    string
 	Flow       string
 	Definition *flow.Definition // nil when the flow has none here
-	Session    *flow.Session    // as it is with this request's answers
-	Request    *flow.Request
+	// Session, as it is with this request's answers, and Request end with Answer:
+	// the plaintext they are parts of is overwritten when the reply has been
+	// sealed. An endpoint copies what it keeps for longer.
+	Session *flow.Session
+	Request *flow.Request
 
 	// IdempotencyKey is the same whenever the same step is asked again.
 	IdempotencyKey string
 	// Fetch asks the configured upstreams. What one request has fetched is not
 	// asked for again when Answer runs once more.
 	Fetch flow.Fetcher
-	// Now is the time of the request, and Seed what every random choice of an
-	// answer comes from, 256 bits nobody can guess: they are the same when Answer
-	// runs once more, and Seed also whenever the same step is asked again.
+	// Now is the time of the request, and Seed makes what every random choice of
+	// an answer comes from, 256 bits nobody can guess: they are the same when
+	// Answer runs once more, and the seed also whenever the same step is asked
+	// again. It fails only where the app secret is too short for FIPS 140.
 	Now  time.Time
-	Seed [32]byte
+	Seed func() ([32]byte, error)
 	// MaxReply bounds the reply in bytes.
 	MaxReply int64
 

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"net/http"
 	"strconv"
@@ -14,15 +13,15 @@ import (
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/upstream"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 )
 
 // fetches are what one request has asked of upstreams. When the engine runs once
 // more because the session has moved on, what was asked is not asked again; that
 // is what makes an engine that fetches pure.
 type fetches struct {
-	pool   *upstream.Pool
-	failed func(flow.FetchRequest, flow.FetchResult, error)
-	step   string // the idempotency key of the step
+	of   *exchange
+	step string // the idempotency key of the step
 
 	mu   sync.Mutex
 	made map[string]func() (flow.FetchResult, error)
@@ -38,9 +37,9 @@ func (f *fetches) Fetch(ctx context.Context, r flow.FetchRequest) (flow.FetchRes
 	once, asked := f.made[key]
 	if !asked {
 		once = sync.OnceValues(func() (flow.FetchResult, error) {
-			fetched, err := f.pool.Fetch(ctx, r, fetchKey(f.step, r))
+			fetched, err := f.of.app.pool.Fetch(ctx, r, fetchKey(f.step, r))
 			if err != nil || fetched.Status >= 300 {
-				f.failed(r, fetched, err)
+				f.of.fetchFailed(r, fetched, err)
 			}
 			return fetched, err
 		})
@@ -63,26 +62,22 @@ func memoKey(r flow.FetchRequest) string {
 // fetchKey is the Idempotency-Key of a fetch: the same whenever the same step
 // asks for it again, also from another request.
 func fetchKey(step string, r flow.FetchRequest) string {
-	sum := sha256.Sum256([]byte(step + "\x00" + memoKey(r)))
-	return hex.EncodeToString(sum[:])
+	return keyspace.Hex(sha256.Sum256([]byte(step + "\x00" + memoKey(r))))
 }
 
 // fetcher is what the logic of this request fetches with.
 func (x *exchange) fetcher(step string) flow.Fetcher {
-	if x.fetches == nil {
-		x.fetches = &fetches{pool: x.app.pool, failed: x.fetchFailed}
-	}
-	x.fetches.step = step
-	return x.fetches
+	x.fetches.of, x.fetches.step = x, step
+	return &x.fetches
 }
 
 // failedFetches are logged like refusals: an upstream that is down fails every
 // request.
-var failedFetches = minuteLog{last: make(map[string]*minuteCount)}
+var failedFetches minuteLog
 
 // fetchFailed says in the log that a fetch gave nothing good.
 func (x *exchange) fetchFailed(r flow.FetchRequest, fetched flow.FetchResult, err error) {
-	kind := strconv.Itoa(fetched.Status)
+	result := strconv.Itoa(fetched.Status)
 	fields := []zap.Field{
 		zap.String("account", x.account.name), zap.String("flow", x.name), zap.String("screen", clip(x.request.Screen)),
 		zap.String("fetch", r.Name), zap.String("upstream", r.Upstream),
@@ -92,10 +87,10 @@ func (x *exchange) fetchFailed(r flow.FetchRequest, fetched flow.FetchResult, er
 	} else {
 		fields = append(fields, zap.Error(err))
 		if failure := new(upstream.Error); errors.As(err, &failure) {
-			kind = string(failure.Result)
+			result = string(failure.Result)
 		}
 	}
-	if more, due := failedFetches.due(r.Upstream+"\x00"+kind, time.Now()); due {
+	if more, due := failedFetches.due(kind{r.Upstream, result}, time.Now()); due {
 		x.logger.Warn("a fetch failed", append(fields, zap.Int("more_since_last_logged", more))...)
 	}
 }

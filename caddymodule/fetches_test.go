@@ -276,7 +276,7 @@ func TestAFailedFetchIsLoggedOnceAMinuteAndCounted(t *testing.T) {
 		}
 		return nil
 	})
-	failedFetches = minuteLog{last: make(map[string]*minuteCount)}
+	failedFetches.last = nil
 	s := newSite(t).loadTestWith(api.global("\t\t\theader Authorization "+testSecret), countedSite+"\n\tmetrics /metrics")
 	const status, unknown, sent = `fetches_total{result="status",upstream="api"}`, `fetches_total{result="invalid",upstream="_unknown"}`,
 		`upstream_request_duration_seconds_count{upstream="api"}`

@@ -1,11 +1,8 @@
 package caddymodule
 
 import (
-	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 
@@ -13,11 +10,11 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/admission"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/state"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
-	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 )
 
 var (
@@ -38,8 +35,12 @@ type exchange struct {
 	sealer   *flowcrypto.Sealer
 	request  *flow.Request
 	def      *flow.Definition // the current one
-	fetches  *fetches         // of this request's logic
-	seed     *[32]byte        // of its random choices; made when the endpoint is first asked
+	named    identity         // see identity()
+	fetches  fetches          // of this request's logic
+	seed     seed             // of its random choices; set when the endpoint is first asked
+
+	body   body   // as WhatsApp sent it
+	replay replay // of it, for whatever runs after us
 
 	action  string // metric labels
 	outcome string
@@ -48,30 +49,45 @@ type exchange struct {
 // refuse ends the exchange with a status of the Flow protocol and no body.
 func (x *exchange) refuse(status int, reason string) (state.Stored, error) {
 	x.outcome = "refused"
-	refusedTotal.WithLabelValues(x.account.name, reason).Inc()
+	refused.get(pair{x.account.name, reason}).Inc()
 	refusals.report(x.logger, "flow request", x.account.name, reason, status, time.Now(), zap.String("flow", x.name))
 	return state.Stored{Status: status}, nil
 }
 
 // serve does steps 1 to 5 of a flow request: everything up to knowing what is
 // asked.
-func (x *exchange) serve(ctx context.Context, w http.ResponseWriter) (state.Stored, error) {
+func (x *exchange) serve(w http.ResponseWriter) (state.Stored, error) {
 	x.outcome = "failed"
-	body, err := readBody(w, x.http, x.MaxBody, x.timeout)
+	if x.hopeless() {
+		return x.shed(w, reasonOverloaded)
+	}
+	defer countBody(x.http)()
+	var err error
+	x.body, err = readBody(w, x.http, x.MaxBody, x.timeout)
+	if errors.Is(err, admission.ErrFull) {
+		return x.shed(w, reasonMemory)
+	}
 	if errors.Is(err, errBody) {
 		return x.refuse(http.StatusBadRequest, "body")
 	}
 	if err != nil {
-		refusedTotal.WithLabelValues(x.account.name, "too_large").Inc()
+		refused.get(pair{x.account.name, "too_large"}).Inc()
 		return state.Stored{}, err
 	}
-	if _, ok := x.account.signatures.Verify(x.http.Header.Get(signatureHeader), body); !ok {
+	if _, ok := x.account.signatures.Verify(x.http.Header.Get(signatureHeader), x.body.bytes); !ok {
 		return x.refuse(statusBadSignature, "signature")
 	}
-	if x.envelope, err = flowcrypto.ParseEnvelope(body); err != nil {
+	if x.envelope, err = flowcrypto.ParseEnvelope(x.body.bytes); err != nil {
 		return x.refuse(http.StatusBadRequest, "envelope")
 	}
-	plaintext, sealer, key, err := x.account.open(x.envelope)
+	// The budget is ours, not the connection's: an answer that is worked out
+	// although the connection broke is there when the phone asks again.
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(x.http.Context()), x.start.Add(x.timeout))
+	defer cancel()
+	plaintext, sealer, key, err := x.open(ctx)
+	if errors.Is(err, errOverloaded) {
+		return x.shed(w, reasonOverloaded)
+	}
 	if errors.Is(err, flowcrypto.ErrCannotDecrypt) {
 		return x.refuse(http.StatusMisdirectedRequest, "decryption")
 	}
@@ -80,9 +96,11 @@ func (x *exchange) serve(ctx context.Context, w http.ResponseWriter) (state.Stor
 	}
 	x.sealer = sealer
 	defer sealer.Wipe()
-	keyHitsTotal.WithLabelValues(x.account.name, key).Inc()
+	defer clear(plaintext)
+	keyHits.get(pair{x.account.name, key}).Inc()
 	// Whatever runs after us, on an error too, sees what WhatsApp sent.
-	x.http.Body = io.NopCloser(bytes.NewReader(body))
+	x.replay.Reset(x.body.bytes)
+	x.http.Body = &x.replay
 
 	if x.request, err = flow.ParseRequest(plaintext); err != nil {
 		if entry := x.logger.Check(zapcore.DebugLevel, "flow request refused"); entry != nil {
@@ -150,7 +168,7 @@ func (x *exchange) acknowledge(ctx context.Context, key, message string) (state.
 	step.Action = string(x.request.Action)
 	err := x.backend.usable()
 	if err == nil {
-		err = x.backend.store.Append(ctx, x.shard(), x.entry(event.KindClientError, x.envelopeHash(), &step))
+		err = x.backend.store.Append(ctx, x.identity().shard, x.entry(event.KindClientError, x.identity().envelope, &step))
 	}
 	if err != nil {
 		unacknowledgedTotal.WithLabelValues(x.account.name).Inc()
@@ -164,22 +182,12 @@ func (x *exchange) sealed(status int, plaintext []byte) state.Stored {
 	return state.Stored{Status: status, Body: x.sealer.Seal(plaintext)}
 }
 
-func (x *exchange) envelopeHash() string { return hex.EncodeToString(x.envelope.Hash[:]) }
-
 // tokenHash names the token in a log.
 func (x *exchange) tokenHash() string {
 	if x.request.Stateless() {
 		return x.request.Token // "unused" or nothing: it names nobody
 	}
 	return tokenHash(x.request.Token)
-}
-
-// shard is where the state and the events of this request are.
-func (x *exchange) shard() int {
-	if x.request.Stateless() {
-		return x.backend.keys.DigestShard(x.envelope.Hash[:])
-	}
-	return x.backend.keys.SessionShard(x.account.name, x.name, x.request.Token)
 }
 
 // newStep is the part of an event that needs no session.
@@ -214,8 +222,12 @@ func (x *exchange) observe() {
 	if x.action == "" {
 		x.action = "unknown"
 	}
-	requestsTotal.WithLabelValues(x.account.name, name, x.action, x.outcome).Inc()
-	requestSeconds.WithLabelValues(x.account.name, x.action).Observe(time.Since(x.start).Seconds())
+	metrics := exchanges.get(exchangeLabels{x.account.name, name, x.action, x.outcome})
+	metrics.total.Inc()
+	metrics.seconds.Observe(time.Since(x.start).Seconds())
+	if server, ok := x.http.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); !ok || server.Logs == nil {
+		return // no access log
+	}
 	if extra, ok := x.http.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.String("whatsapp_account", x.account.name))
 		extra.Set(zap.String("whatsapp_flow", name))
@@ -224,8 +236,8 @@ func (x *exchange) observe() {
 	}
 }
 
-// sessionID identifies the session of this request in events.
-func (x *exchange) sessionID() string {
-	id := keyspace.SessionID(x.account.name, x.name, x.request.Token)
-	return hex.EncodeToString(id[:])
+// forget gives the body's memory back. Whoever still holds the body reads its end.
+func (x *exchange) forget() {
+	x.replay.Reset(nil)
+	x.body.release()
 }

@@ -1,12 +1,10 @@
 package caddymodule
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,7 +37,17 @@ const (
 
 const flowNameRule = "1 to 128 of A-Z, a-z, 0-9, ., _ and -"
 
-var flowName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+// isFlowName says whether a name keeps flowNameRule.
+func isFlowName(name string) bool {
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return 1 <= len(name) && len(name) <= 128
+}
 
 func init() {
 	caddy.RegisterModule(new(FlowHandler))
@@ -53,8 +61,8 @@ func init() {
 // otherwise: 200 (encrypted reply), 400 (malformed), 404 (unknown account or
 // flow), 405, 421 (no private key fits: the phone fetches the public key
 // again), 427 (dead flow token; encrypted message), 432 (wrong or missing
-// signature). Faults of the site itself are 413, 502, 503 and 504, which
-// `handle_errors` sees.
+// signature), 503 (more requests come than can be decrypted in time). Faults of
+// the site itself are 413, 502, 503 and 504, which `handle_errors` sees.
 type FlowHandler struct {
 	// Account is the name of the account. When left out it is taken from a
 	// path that begins `/a/{account}/`, else the only account.
@@ -170,7 +178,7 @@ func (h *FlowHandler) provisionSource() error {
 	}
 	h.fixedFlow = h.Flow != "" && !strings.Contains(h.Flow, "{")
 	if h.fixedFlow {
-		if !flowName.MatchString(h.Flow) {
+		if !isFlowName(h.Flow) {
 			return fmt.Errorf("flow is %q, expected %s", h.Flow, flowNameRule)
 		}
 		if definitions, ok := h.source.(directory); ok && definitions[h.Flow] == nil {
@@ -239,22 +247,19 @@ func (h *FlowHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 	}
 	account, path := h.route(r.URL.Path)
 	if account == nil {
-		refusedTotal.WithLabelValues(unknownAccount, "account").Inc()
+		refused.get(pair{unknownAccount, "account"}).Inc()
 		return writeStatus(w, http.StatusNotFound)
 	}
-	// The budget is ours, not the connection's: an answer that is worked out
-	// although the connection broke is there when the phone asks again.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), h.timeout)
-	defer cancel()
-
 	x := &exchange{FlowHandler: h, account: account, http: r, next: next, start: start}
 	x.name = h.flowOf(r, account, path)
-	answer, err := x.serve(ctx, w)
+	answer, err := x.serve(w)
 	x.observe()
 	if err != nil {
-		return err
+		return err // without forgetting the body: handle_errors may show it
 	}
-	return writeAnswer(w, answer)
+	err = writeAnswer(w, answer)
+	x.forget()
+	return err
 }
 
 // route finds the account and the path without the account's part.
@@ -297,7 +302,7 @@ func (h *FlowHandler) flowOf(r *http.Request, account *Account, path string) str
 	if name == "" {
 		name = account.defaultFlow
 	}
-	if !flowName.MatchString(name) {
+	if !isFlowName(name) {
 		return ""
 	}
 	return name

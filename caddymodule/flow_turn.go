@@ -3,12 +3,10 @@ package caddymodule
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -17,6 +15,7 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowtoken"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 )
 
 // maxSession bounds a session in bytes: a client may post new keys at every step,
@@ -112,19 +111,18 @@ func (x *exchange) verifyToken(now time.Time) (claims flowtoken.Claims, dead err
 // lookup names the state of this request. One with a dead token is not let near
 // the session; its shard is the same, so that a replay finds its answer.
 func (x *exchange) lookup(ctx context.Context, dead bool) state.Lookup {
-	keys, shard := x.backend.keys, x.shard()
-	l := state.Lookup{Shard: shard, EnvelopeHash: x.envelopeHash(), RetryWindow: x.retryWindow, ClaimTTL: x.timeout}
+	keys, id := x.backend.keys, x.identity()
+	l := state.Lookup{Shard: id.shard, EnvelopeHash: id.envelope, RetryWindow: x.retryWindow, ClaimTTL: x.timeout}
 	if deadline, ok := ctx.Deadline(); ok {
 		l.ClaimTTL = max(time.Until(deadline), time.Millisecond)
 	}
 	if dead || x.request.Stateless() {
-		l.Claim = keys.Claim(shard, l.EnvelopeHash)
+		l.Claim = keys.Claim(id.shard, id.envelope)
 		return l
 	}
-	step := x.request.Hash(x.name)
-	l.StepHash = hex.EncodeToString(step[:])
-	l.Session = keys.Session(shard, x.account.name, x.name, x.request.Token)
-	l.Claim = keys.Claim(shard, x.sessionID()+":"+l.StepHash)
+	l.StepHash = keyspace.Hex(x.request.Hash(x.name))
+	l.Session = keys.Session(id.shard, x.account.name, x.name, x.request.Token)
+	l.Claim = keys.Claim(id.shard, id.session+":"+l.StepHash)
 	return l
 }
 
@@ -132,7 +130,7 @@ func (x *exchange) lookup(ctx context.Context, dead bool) state.Lookup {
 // report a decryption error and leave the button of the message enabled.
 func (x *exchange) tokenDead(c *claim, message string, why error) (state.Stored, error) {
 	x.outcome = "token_dead"
-	refusedTotal.WithLabelValues(x.account.name, "token").Inc()
+	refused.get(pair{x.account.name, "token"}).Inc()
 	x.logger.Debug("dead flow token", zap.String("account", x.account.name), zap.String("flow", x.name),
 		zap.String("token_hash", x.tokenHash()), zap.NamedError("reason", why))
 	body, err := json.Marshal(map[string]string{"error_msg": message})
@@ -239,16 +237,12 @@ func (x *exchange) definition(ctx context.Context, prev *flow.Session) (*flow.De
 // ask has the endpoint answer.
 func (x *exchange) ask(ctx context.Context, c *claim, def *flow.Definition, session *flow.Session) ([]byte, error) {
 	key := x.idempotencyKey(c, session)
-	if x.seed == nil {
-		seed, err := x.account.seed(key, session.Started)
-		if err != nil {
-			return nil, err
-		}
-		x.seed = &seed
+	if x.seed.secret == nil { // asked once more, it stays what it was
+		x.seed = seed{x.account.appSecrets[0], key, session.Started}
 	}
 	return x.endpoint.Answer(ctx, &Turn{
 		Account: x.account.name, Flow: x.name, Definition: def, Session: session, Request: x.request,
-		IdempotencyKey: key, Fetch: x.fetcher(key), Now: x.start, Seed: *x.seed, MaxReply: x.MaxBody,
+		IdempotencyKey: key, Fetch: x.fetcher(key), Now: x.start, Seed: x.seed.bytes, MaxReply: x.MaxBody,
 		HTTP: x.http, Next: x.next,
 	})
 }
@@ -259,8 +253,9 @@ func (x *exchange) idempotencyKey(c *claim, session *flow.Session) string {
 	if x.request.Stateless() {
 		return c.lookup.EnvelopeHash
 	}
-	sum := sha256.Sum256([]byte(x.sessionID() + ":" + strconv.FormatInt(session.Version, 10) + ":" + c.lookup.StepHash))
-	return hex.EncodeToString(sum[:])
+	var room [160]byte // two digests and a number
+	b := append(x.identity().appendStep(room[:0], session.Version), ':')
+	return keyspace.Hex(sha256.Sum256(append(b, c.lookup.StepHash...)))
 }
 
 // finish turns a reply into what is committed.
@@ -291,6 +286,6 @@ func (x *exchange) finish(c *claim, def *flow.Definition, session *flow.Session,
 	step.Version, step.Attempt, step.StartedAt = session.Version, session.Attempt, session.Started
 	committing.ExpectVersion, committing.Version = version, session.Version
 	committing.Session = session.Encode()
-	committing.Event = x.entry(event.KindStep, x.sessionID()+":"+strconv.FormatInt(session.Version, 10), &step)
+	committing.Event = x.entry(event.KindStep, x.identity().step(session.Version), &step)
 	return committing
 }

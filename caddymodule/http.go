@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -12,14 +13,21 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/admission"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/state"
 )
 
 const signatureHeader = "X-Hub-Signature-256"
 
-// trustedLength is the Content-Length up to which a body's memory is taken at
-// once: nearly every request is smaller.
-const trustedLength = 256 << 10
+// smallBody is the Content-Length up to which a body's memory is taken at once,
+// and is not counted against that of all bodies: no more than a connection costs
+// anyway. Nearly every request is smaller, so nobody who sends large bodies can
+// keep them out. A larger body takes memory as it comes: what is only announced
+// costs nothing.
+const smallBody = 32 << 10
+
+// unreachableRate is in bytes per second.
+const unreachableRate = 1 << 62
 
 // errBody is a body that could not be read: the client went away, was too slow,
 // or sent less than it announced.
@@ -27,48 +35,58 @@ var errBody = errors.New("the body cannot be read")
 
 // readBody reads the raw bytes of a request, which the signature is over. What
 // is over limit is a 413; an outer request_body directive's own 413 is passed
-// on. A body that has not come within the time given is an errBody: nobody who
+// on, and so is the admission.ErrFull of one for which there is no memory. A body
+// that has not come within the time given is an errBody: nobody who
 // cannot sign shall hold memory, or outlast the Redis client of a configuration
 // that was replaced.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64, within time.Duration) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request, limit int64, within time.Duration) (read body, err error) {
+	idle, _ := caddyhttp.IdleTimeoutsFromContext(r.Context())
 	connection := http.NewResponseController(w)
-	_ = connection.SetReadDeadline(time.Now().Add(within)) // best effort: an outer handler's writer may not know it
+	if idle != nil {
+		// Caddy bounds each read by itself. At a rate that nobody reaches, its
+		// bound is that of the whole body, and costs no timer of our own. It is
+		// not put back: the body is ours, and the server shall not wait for the
+		// rest of one that is refused.
+		idle.Override(within, unreachableRate)
+	} else {
+		_ = connection.SetReadDeadline(time.Now().Add(within)) // best effort: an outer handler's writer may not know it
+	}
 
 	tooLarge := func() error {
 		return infrastructure(http.StatusRequestEntityTooLarge, fmt.Errorf("the body is over %d bytes", limit))
 	}
 	if r.ContentLength > limit {
-		return nil, tooLarge()
+		return body{}, tooLarge()
 	}
-	var (
-		body []byte
-		err  error
-	)
-	// A length that is only announced must not cost its memory.
-	if r.ContentLength >= 0 && r.ContentLength <= trustedLength {
-		body = make([]byte, r.ContentLength)
-		_, err = io.ReadFull(r.Body, body)
+	if r.ContentLength >= 0 && r.ContentLength <= smallBody {
+		read = pooledBody(int(r.ContentLength))
+		_, err = io.ReadFull(r.Body, read.bytes)
 	} else {
-		body, err = io.ReadAll(io.LimitReader(r.Body, limit+1))
-	}
-	var outer caddyhttp.HandlerError
-	if errors.As(err, &outer) {
-		return nil, err
+		grows := bytes.NewBuffer(make([]byte, 0, smallBody))
+		_, err = grows.ReadFrom(io.LimitReader(r.Body, limit+1))
+		read.bytes = grows.Bytes()
 	}
 	if err != nil {
-		return nil, errBody // with its deadline: nor shall the server wait for the rest
+		read.release()
+		var outer caddyhttp.HandlerError
+		if errors.As(err, &outer) || errors.Is(err, admission.ErrFull) {
+			return read, err
+		}
+		return read, errBody // with its deadline: nor shall the server wait for the rest
 	}
-	_ = connection.SetReadDeadline(time.Time{})
-	if int64(len(body)) > limit {
-		return nil, tooLarge()
+	if idle == nil {
+		_ = connection.SetReadDeadline(time.Time{})
 	}
-	return body, nil
+	if int64(len(read.bytes)) > limit {
+		return read, tooLarge()
+	}
+	return read, nil
 }
 
 // writeStatus answers with a status and no body. It returns nil so that a
 // site's handle_errors cannot make a page of it: these statuses are answers.
 func writeStatus(w http.ResponseWriter, status int) error {
-	w.Header().Set("Cache-Control", "no-store")
+	w.Header()["Cache-Control"] = []string{"no-store"}
 	w.WriteHeader(status)
 	return nil
 }
@@ -84,10 +102,13 @@ func writeAnswer(w http.ResponseWriter, answer state.Stored) error {
 
 func writeText(w http.ResponseWriter, status int, body []byte) error {
 	header := w.Header()
-	header.Set("Content-Type", "text/plain")
-	header.Set("Content-Length", strconv.Itoa(len(body)))
-	header.Set("Cache-Control", "no-store, no-transform")
-	header.Set("X-Content-Type-Options", "nosniff")
+	// One allocation for all; not shared between answers, because an outer
+	// `header` directive replaces in place.
+	values := [...]string{"text/plain", strconv.Itoa(len(body)), "no-store, no-transform", "nosniff"}
+	header["Content-Type"] = values[0:1:1]
+	header["Content-Length"] = values[1:2:2]
+	header["Cache-Control"] = values[2:3:3]
+	header["X-Content-Type-Options"] = values[3:4:4]
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may be gone; its answer is stored
 	return nil
@@ -98,6 +119,9 @@ func writeText(w http.ResponseWriter, status int, body []byte) error {
 // can join the trace. Anything else is dropped: it goes into Redis.
 func traceparent(r *http.Request) string {
 	value := r.Header.Get("Traceparent")
+	if value == "" {
+		return ""
+	}
 	parts := strings.Split(value, "-")
 	if len(value) != 55 || len(parts) != 4 || parts[0] != "00" ||
 		len(parts[1]) != 32 || len(parts[2]) != 16 || value != strings.ToLower(value) ||

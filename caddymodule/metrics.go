@@ -76,7 +76,7 @@ func registerMetrics(registry *prometheus.Registry, b *backend) error {
 	collectors := []prometheus.Collector{
 		requestsTotal, requestSeconds, refusedTotal, keyHitsTotal,
 		fallbacksTotal, webhooksTotal, unknownPingsTotal, unacknowledgedTotal,
-		fetchesTotal, upstreamSeconds,
+		fetchesTotal, upstreamSeconds, keyBackendInfo,
 		gauge("redis_up", "1 when Redis answered within the last second.", func() float64 {
 			if b.up.Load() {
 				return 1
@@ -89,7 +89,7 @@ func registerMetrics(registry *prometheus.Registry, b *backend) error {
 			return n
 		}),
 	}
-	for _, collector := range collectors {
+	for _, collector := range append(collectors, admissionMetrics()...) {
 		if _, err := registerOrExisting(registry, collector); err != nil {
 			return fmt.Errorf("metrics: %w", err)
 		}

@@ -198,6 +198,9 @@ func (o *redisOptions) client() (redis.UniversalClient, error) {
 	// only clock that counts.
 	u.MaxRetries, u.MaxRedirects, u.DialerRetries = -1, 3, 1
 	u.ContextTimeoutEnabled = true
+	// Batches share the connections of single commands: a pool of their own
+	// would be dialled anew after each outage, and hold ten times 256 KB.
+	u.PipelinePoolSize = -1
 	// RESP3 would have the client look for push messages at every reply.
 	u.Protocol = 2
 	// A hand-shake of managed services that a plain Redis refuses.

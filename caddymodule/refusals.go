@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -22,20 +23,23 @@ var hints = map[string]string{
 	"no_flow":        "the path names no flow: expected /flows/endpoint/NAME, ?flow=NAME, or a default flow",
 	"unknown_flow":   "no such flow is published: load it with `worker flows load`, or mend the name in the endpoint's URL",
 	"unknown_screen": "the flow that is published here has no such screen: publish the version that Meta has",
+	reasonOverloaded: "more requests come than this machine can decrypt in time: give it more cores, or run another edge beside it",
+	reasonMemory:     "the bodies of requests under way fill the memory that is set aside for them: who sends so many large ones?",
 	"body":           "the body did not arrive in time or broke off",
 }
 
 // refusals are logged the first time and then once a minute, with how many there
 // were in between. It belongs to the process.
-var refusals = refusalLog{minuteLog{last: make(map[string]*minuteCount)}}
+var refusals refusalLog
 
 type refusalLog struct{ minuteLog }
 
 // report logs a refusal of what ("flow request", "webhook") unless the same kind
 // was logged less than a minute ago.
 func (l *refusalLog) report(logger *zap.Logger, what, account, reason string, status int, now time.Time, fields ...zap.Field) {
-	if since, due := l.due(what+"\x00"+account+"\x00"+reason, now); due {
-		logger.Warn(what+" refused", append(fields, zap.String("account", account), zap.Int("status", status),
+	if since, due := l.due(kind{what, account, reason}, now); due {
+		// The clone keeps the caller's fields off the heap when nothing is logged.
+		logger.Warn(what+" refused", append(slices.Clone(fields), zap.String("account", account), zap.Int("status", status),
 			zap.String("reason", reason), zap.String("hint", hints[reason]), zap.Int("more_since_last_logged", since))...)
 	}
 }
@@ -43,8 +47,11 @@ func (l *refusalLog) report(logger *zap.Logger, what, account, reason string, st
 // minuteLog decides what is logged: each kind once a minute.
 type minuteLog struct {
 	mu   sync.Mutex
-	last map[string]*minuteCount // by kind: few
+	last map[kind]*minuteCount // few
 }
+
+// kind is what a line of the log is about.
+type kind [3]string
 
 type minuteCount struct {
 	logged time.Time
@@ -53,13 +60,16 @@ type minuteCount struct {
 
 // due says whether one more of a kind is to be logged, and how many there were
 // since the last that was.
-func (l *minuteLog) due(kind string, now time.Time) (since int, due bool) {
+func (l *minuteLog) due(what kind, now time.Time) (since int, due bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	count := l.last[kind]
+	count := l.last[what]
 	if count == nil {
+		if l.last == nil {
+			l.last = make(map[kind]*minuteCount)
+		}
 		count = new(minuteCount)
-		l.last[kind] = count
+		l.last[what] = count
 	}
 	if now.Sub(count.logged) < logEvery {
 		count.since++

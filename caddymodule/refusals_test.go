@@ -11,7 +11,7 @@ import (
 func TestRefusalsAreLoggedOnceAMinuteWithTheirCount(t *testing.T) {
 	core, logged := observer.New(zap.DebugLevel)
 	logger := zap.New(core)
-	l := refusalLog{minuteLog{last: make(map[string]*minuteCount)}}
+	var l refusalLog
 	start := time.Now()
 	report := func(reason string, after time.Duration) {
 		l.report(logger, "flow request", "default", reason, 432, start.Add(after))

@@ -81,7 +81,7 @@ func (u *Upstream) provision(name string) (*upstream.Upstream, error) {
 func (a *App) provisionUpstreams() error {
 	upstreams := make(map[string]*upstream.Upstream, len(a.Upstreams))
 	for _, name := range slices.Sorted(maps.Keys(a.Upstreams)) {
-		if !flowName.MatchString(name) {
+		if !isFlowName(name) {
 			return fmt.Errorf("upstream name %q: expected %s", name, flowNameRule)
 		}
 		configured := a.Upstreams[name]
@@ -127,7 +127,7 @@ func (a *App) missingUpstreams(def *flow.Definition) error {
 // warnOfUpstreams says once, when a published definition is first met, that some
 // of its fetches can only fail. The flow is served: it may have fallbacks.
 func (a *App) warnOfUpstreams(name string, def *flow.Definition) {
-	if _, known := a.checkedUpstreams.LoadOrStore(def.Hash(), true); known {
+	if _, known := a.checkedUpstreams.LoadOrStore(def, true); known {
 		return
 	}
 	if err := a.missingUpstreams(def); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/admission"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
 )
 
@@ -78,7 +79,7 @@ func (h *WebhookHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ cad
 	}
 	account, _ := routeAccount(h.accounts, h.only, h.Account != "", r.URL.Path)
 	if account == nil {
-		webhooksTotal.WithLabelValues(unknownAccount, "unknown_account").Inc()
+		webhooks.get(pair{unknownAccount, "unknown_account"}).Inc()
 		return writeStatus(w, http.StatusNotFound)
 	}
 	switch r.Method {
@@ -100,37 +101,43 @@ func (h *WebhookHandler) handshake(w http.ResponseWriter, r *http.Request, accou
 	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(string(account.verifyToken)))
 	if subtle.ConstantTimeCompare(a[:], b[:]) != 1 || query.Get("hub.mode") != "subscribe" ||
 		challenge == "" || len(challenge) > maxChallenge {
-		webhooksTotal.WithLabelValues(account.name, "handshake_refused").Inc()
+		webhooks.get(pair{account.name, "handshake_refused"}).Inc()
 		h.logger.Info("webhook handshake refused: the verify token, hub.mode or hub.challenge is wrong or missing",
 			zap.String("account", account.name))
 		return writeStatus(w, http.StatusForbidden)
 	}
-	webhooksTotal.WithLabelValues(account.name, "handshake").Inc()
+	webhooks.get(pair{account.name, "handshake"}).Inc()
 	h.logger.Info("webhook handshake accepted", zap.String("account", account.name))
 	return writeText(w, http.StatusOK, []byte(challenge))
 }
 
 func (h *WebhookHandler) receive(w http.ResponseWriter, r *http.Request, account *Account) error {
+	defer countBody(r)()
 	body, err := readBody(w, r, webhookMaxBody, webhookTimeout)
+	defer body.release() // the store has done with it when it returns
+	if errors.Is(err, admission.ErrFull) {
+		webhooks.get(pair{account.name, "unavailable"}).Inc()
+		return infrastructure(http.StatusServiceUnavailable, err)
+	}
 	if errors.Is(err, errBody) {
-		webhooksTotal.WithLabelValues(account.name, "unreadable").Inc()
+		webhooks.get(pair{account.name, "unreadable"}).Inc()
 		return writeStatus(w, http.StatusBadRequest)
 	}
 	if err != nil {
-		webhooksTotal.WithLabelValues(account.name, "too_large").Inc()
+		webhooks.get(pair{account.name, "too_large"}).Inc()
 		return err
 	}
-	mac, ok := account.signatures.Verify(r.Header.Get(signatureHeader), body)
+	mac, ok := account.signatures.Verify(r.Header.Get(signatureHeader), body.bytes)
 	if !ok {
-		webhooksTotal.WithLabelValues(account.name, "bad_signature").Inc()
+		webhooks.get(pair{account.name, "bad_signature"}).Inc()
 		refusals.report(h.logger, "webhook", account.name, "signature", http.StatusUnauthorized, time.Now())
 		return writeStatus(w, http.StatusUnauthorized)
 	}
-	if err := h.store(r, account, mac, body); err != nil {
-		webhooksTotal.WithLabelValues(account.name, "unavailable").Inc()
+	if err := h.store(r, account, mac, body.bytes); err != nil {
+		webhooks.get(pair{account.name, "unavailable"}).Inc()
 		return infrastructure(http.StatusServiceUnavailable, err)
 	}
-	webhooksTotal.WithLabelValues(account.name, "stored").Inc()
+	webhooks.get(pair{account.name, "stored"}).Inc()
 	return writeStatus(w, http.StatusOK)
 }
 

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"reflect"
@@ -101,6 +102,34 @@ func TestStepSurvivesItsEncoding(t *testing.T) {
 	}
 }
 
+// wholeStep is a step with everything a step can have, as workers of every
+// release read it.
+const wholeStep = `{"flow":"csat","definition":"d","flow_token":"tok","user":"u","version":3,"attempt":2,"action":"data_exchange","from":"A","to":"SUCCESS",` +
+	`"answers":{"comment":"<b>\u00e9","score":9007199254740993},"params":{"flow_token":"tok"},"outcome":"complete","incomplete":true,` +
+	`"collected":{"score":"4"},"started_at":"2026-11-23T12:00:00.25Z","ms":12,"error":"timeout_error","error_message":"\"late\" & lost"}`
+
+func TestAStepIsWrittenAsEveryWorkerReadsIt(t *testing.T) {
+	raw := func(s string) json.RawMessage { return json.RawMessage(s) }
+	for name, c := range map[string]struct {
+		step Step
+		want string
+	}{
+		"with everything": {Step{
+			Flow: "csat", Definition: "d", Token: "tok", User: "u", Version: 3, Attempt: 2, Action: "data_exchange", From: "A", To: "SUCCESS",
+			Answers: map[string]json.RawMessage{"score": raw("9007199254740993"), "comment": raw(`"<b>\u00e9"`)},
+			Params:  raw(`{"flow_token":"tok"}`), Outcome: OutcomeComplete, Incomplete: true, Collected: map[string]json.RawMessage{"score": raw(`"4"`)},
+			StartedAt: time.Date(2026, 11, 23, 12, 0, 0, 250_000_000, time.UTC), Milliseconds: 12, ErrorKey: "timeout_error", ErrorMessage: `"late" & lost`,
+		}, wholeStep},
+		"without a session": {Step{Flow: "csat", Action: "INIT", Outcome: OutcomeNext}, `{"flow":"csat","action":"INIT","outcome":"next","ms":0}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := string(c.step.Encode()); got != c.want {
+				t.Errorf("written\n%s\nexpected\n%s", got, c.want)
+			}
+		})
+	}
+}
+
 func TestAnswersKeepTheirBytes(t *testing.T) {
 	const answer = `"<b> & </b> \u00e9"`
 	s := &Step{Flow: "f", Answers: map[string]json.RawMessage{"a": json.RawMessage(answer)}}
@@ -152,11 +181,25 @@ func FuzzDecode(f *testing.F) {
 
 func FuzzDecodeStep(f *testing.F) {
 	f.Add([]byte(`{"flow":"f","answers":{"a":1},"outcome":"next"}`))
+	f.Add([]byte(wholeStep))
+	f.Add([]byte(`{"flow":"\u2028<\ud800","version":-1,"answers":{"":[ {"a" : null} ],"é":"\u00e9"},"params":null,"collected":{},"started_at":"0000-01-01T00:00:00.000000001-23:59"}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if s, err := DecodeStep(body); err == nil {
-			if _, err := DecodeStep(s.Encode()); err != nil {
-				t.Fatalf("a step that was read cannot be read again: %v", err)
-			}
+		s, err := DecodeStep(body)
+		if err != nil {
+			return
+		}
+		encoded := s.Encode()
+		if _, err := DecodeStep(encoded); err != nil {
+			t.Fatalf("a step that was read cannot be read again: %v", err)
+		}
+		var byReference, compact bytes.Buffer
+		encoder := json.NewEncoder(&byReference)
+		encoder.SetEscapeHTML(false)
+		if err := errors.Join(encoder.Encode(s), json.Compact(&compact, encoded)); err != nil {
+			t.Fatal(err)
+		}
+		if want := strings.TrimSuffix(byReference.String(), "\n"); compact.String() != want {
+			t.Errorf("written\n%s\nencoding/json writes\n%s", encoded, want)
 		}
 	})
 }

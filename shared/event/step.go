@@ -1,10 +1,12 @@
 package event
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/rawjson"
 )
 
 // Outcome says how a step ended.
@@ -21,7 +23,8 @@ const (
 )
 
 // Step is the body of a step, stateless_step or client_error entry. Fields that
-// need a session (Version, Attempt, StartedAt, Started) are zero without one.
+// need a session (Version, Attempt, StartedAt) are zero without one. The values
+// of Answers and Collected, and Params, must be valid JSON.
 type Step struct {
 	Flow       string `json:"flow"`
 	Definition string `json:"definition,omitempty"` // hash of the definition; empty when the edge has none
@@ -55,18 +58,63 @@ type Step struct {
 	ErrorMessage string `json:"error_message,omitempty"`
 }
 
-// Encode is the body of the entry that carries s. Answers stay as the client
-// wrote them: <, > and & are not escaped.
+// Encode is the body of the entry that carries s, as encoding/json would write it,
+// but with every answer as the client wrote it: <, > and & are not escaped.
 func (s *Step) Encode() []byte {
-	var body bytes.Buffer
-	encoder := json.NewEncoder(&body)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(s); err != nil {
-		// Every field is a string, a number, a time, or JSON that was parsed
-		// before: only a programming error gets here.
-		panic(fmt.Sprintf("event: encoding a step: %v", err))
+	b := make([]byte, 0, s.size())
+	b = rawjson.AppendString(append(b, `{"flow":`...), s.Flow)
+	b = appendText(b, `,"definition":`, s.Definition)
+	b = appendText(b, `,"flow_token":`, s.Token)
+	b = appendText(b, `,"user":`, s.User)
+	b = appendNumber(b, `,"version":`, s.Version)
+	b = appendNumber(b, `,"attempt":`, int64(s.Attempt))
+	b = rawjson.AppendString(append(b, `,"action":`...), s.Action)
+	b = appendText(b, `,"from":`, s.From)
+	b = appendText(b, `,"to":`, s.To)
+	b = appendAnswers(b, `,"answers":`, s.Answers)
+	if len(s.Params) > 0 {
+		b = append(append(b, `,"params":`...), s.Params...)
 	}
-	return bytes.TrimSuffix(body.Bytes(), []byte("\n"))
+	b = rawjson.AppendString(append(b, `,"outcome":`...), string(s.Outcome))
+	if s.Incomplete {
+		b = append(b, `,"incomplete":true`...)
+	}
+	b = appendAnswers(b, `,"collected":`, s.Collected)
+	if !s.StartedAt.IsZero() {
+		b = s.StartedAt.AppendFormat(append(b, `,"started_at":"`...), time.RFC3339Nano)
+		b = append(b, '"')
+	}
+	b = strconv.AppendInt(append(b, `,"ms":`...), s.Milliseconds, 10)
+	b = appendText(b, `,"error":`, s.ErrorKey)
+	b = appendText(b, `,"error_message":`, s.ErrorMessage)
+	return append(b, '}')
+}
+
+// size is about what Encode makes, so that it allocates once.
+func (s *Step) size() int {
+	return 320 + len(s.Flow) + len(s.Definition) + len(s.Token) + len(s.User) + len(s.From) + len(s.To) +
+		rawjson.SizeOf(s.Answers) + len(s.Params) + rawjson.SizeOf(s.Collected) + len(s.ErrorKey) + len(s.ErrorMessage)
+}
+
+func appendText(b []byte, name, text string) []byte {
+	if text == "" {
+		return b
+	}
+	return rawjson.AppendString(append(b, name...), text)
+}
+
+func appendNumber(b []byte, name string, n int64) []byte {
+	if n == 0 {
+		return b
+	}
+	return strconv.AppendInt(append(b, name...), n, 10)
+}
+
+func appendAnswers(b []byte, name string, answers map[string]json.RawMessage) []byte {
+	if len(answers) == 0 {
+		return b
+	}
+	return rawjson.AppendObject(append(b, name...), answers)
 }
 
 // DecodeStep reads the body of a step, stateless_step or client_error entry.

@@ -23,8 +23,7 @@ type turn struct {
 func answerByRules(ctx context.Context, def *Definition, s *Session, req *Request, env Env) (Reply, error) {
 	in := logic.Inputs{
 		Now: env.Now, Fetch: env.Fetch, Random: env.Random,
-		Form: req.Answers(), Latest: s.latest,
-		Answer: s.answer,
+		Form: req.Answers(), Answers: answersOf{s},
 	}
 	if s != nil {
 		in.User, in.UserName, in.Vars = s.User, s.UserName, s.Vars
@@ -39,6 +38,12 @@ func answerByRules(ctx context.Context, def *Definition, s *Session, req *Reques
 	}
 	return reply, nil
 }
+
+// answersOf are the answers of a session, which may be nil.
+type answersOf struct{ s *Session }
+
+func (a answersOf) On(screen, key string) (json.RawMessage, bool) { return a.s.answer(screen, key) }
+func (a answersOf) Latest(key string) (json.RawMessage, bool)     { return a.s.latest(key) }
 
 func asLogicError(req *Request, err error) error {
 	var fault *logic.RuleError
@@ -110,31 +115,28 @@ func (t *turn) show(screen string, by *logic.Decision) (Reply, error) {
 	if by != nil {
 		data = by.Data
 		for key, value := range data {
-			if err := t.fitting(screen, key, value, by.Place); err != nil {
-				return Reply{}, err
+			if fault := t.fitting(screen, key, value); fault != nil {
+				fault.Place = by.Place()
+				return Reply{}, fault
 			}
 		}
 	}
-	again := t.req.Action != Init && screen == t.req.Screen && t.s != nil && t.s.Screen == screen
-	kept := map[string]json.RawMessage{}
-	if again {
-		maps.Copy(kept, t.s.Shown)
-		for _, key := range t.def.rules.ErrorKeys(screen) {
-			delete(kept, key)
+	kept := t.kept(screen)
+	own, err := t.rules.Data(screen, func(key string) bool {
+		if _, given := data[key]; given {
+			return true
 		}
-	}
-	skip := maps.Clone(data)
-	if again && by == nil {
-		// Only what is wrong is new: the rules of the screen need not run.
-		maps.Copy(skip, kept)
-	}
-	own, err := t.rules.Data(screen, skip)
+		// Where only what is wrong is new, the rules of the screen need not run.
+		_, shown := kept[key]
+		return shown && by == nil
+	})
 	if err != nil {
 		return Reply{}, err
 	}
 	for key, value := range own {
-		if err := t.fitting(screen, key, value, t.def.rules.DataPlace(screen, key)); err != nil {
-			return Reply{}, err
+		if fault := t.fitting(screen, key, value); fault != nil {
+			fault.Place = t.def.rules.DataPlace(screen, key)
+			return Reply{}, fault
 		}
 		data[key] = value
 	}
@@ -147,15 +149,28 @@ func (t *turn) show(screen string, by *logic.Decision) (Reply, error) {
 	return Reply{Screen: screen, Data: rest}, err
 }
 
+// kept is what a screen that is shown again keeps of what it last showed; nil for
+// any other.
+func (t *turn) kept(screen string) map[string]json.RawMessage {
+	if t.req.Action == Init || screen != t.req.Screen || t.s == nil || t.s.Screen != screen {
+		return nil
+	}
+	kept := maps.Clone(t.s.Shown)
+	for _, key := range t.def.rules.ErrorKeys(screen) {
+		delete(kept, key)
+	}
+	return kept
+}
+
 // fitting holds what a rule gives to a screen against the screen's model, and
 // against what the components that live on it need.
-func (t *turn) fitting(screen, key string, value json.RawMessage, place string) error {
+func (t *turn) fitting(screen, key string, value json.RawMessage) *LogicError {
 	target := t.def.flow.Screen(screen)
 	if fault := check("data."+key, target.Data[key], value); fault != nil {
-		return &LogicError{Screen: t.req.Screen, Place: place, Reason: fault.Error()}
+		return &LogicError{Screen: t.req.Screen, Reason: fault.Error()}
 	}
 	if feed, feeds := target.Feeds[key]; feeds && !enough(feed, value) {
-		return &LogicError{Screen: t.req.Screen, Place: place, Reason: fmt.Sprintf(
+		return &LogicError{Screen: t.req.Screen, Reason: fmt.Sprintf(
 			"data.%s of screen %s has too little in it: %s of %s needs %s", key, screen, feed.Attribute, article(feed.Component), feedNeed(feed.MinItems))}
 	}
 	return nil

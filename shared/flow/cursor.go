@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"encoding/json"
 	"unicode/utf8"
 
@@ -55,7 +56,7 @@ func (c *cursor) value() json.RawMessage {
 	for c.at < len(c.raw) {
 		switch c.raw[c.at] {
 		case '"':
-			c.text()
+			c.pass()
 			if depth == 0 {
 				return c.raw[from:c.at:c.at]
 			}
@@ -85,22 +86,29 @@ func (c *cursor) value() json.RawMessage {
 // its text.
 func (c *cursor) text() (plain bool) {
 	from := c.at
-	plain = true
-	ascii := true
-	for c.at++; c.at < len(c.raw); c.at++ {
-		switch b := c.raw[c.at]; {
-		case b == '"':
+	return !c.pass() && utf8.Valid(c.raw[from:c.at])
+}
+
+// pass moves over a string and says whether there is an escape in it, or no end.
+func (c *cursor) pass() (escaped bool) {
+	c.at++
+	// Nearly all strings end at the next quote.
+	rest := c.raw[min(c.at, len(c.raw)):]
+	if end := bytes.IndexByte(rest, '"'); end >= 0 && bytes.IndexByte(rest[:end], '\\') < 0 {
+		c.at += end + 1
+		return false
+	}
+	for ; c.at < len(c.raw); c.at++ {
+		switch c.raw[c.at] {
+		case '"':
 			c.at++
-			return plain && (ascii || utf8.Valid(c.raw[from:c.at]))
-		case b == '\\':
-			plain = false
+			return true
+		case '\\':
 			c.at++
-		case b >= utf8.RuneSelf:
-			ascii = false
 		}
 	}
 	c.at = len(c.raw)
-	return false
+	return true
 }
 
 // name is the name of the member that follows.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/rawjson"
 )
 
 // fill is the data for a screen: exactly the keys its model declares, each from
@@ -101,7 +102,7 @@ func typedEmpty(schema *flowjson.Schema) (json.RawMessage, bool) {
 				return nil, false // required, but of no declared type
 			}
 		}
-		return appendObject(nil, members), true
+		return rawjson.AppendObject(nil, members), true
 	}
 	return nil, false
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/rawjson"
 )
 
 // LogicError says that the definition does not tell what to answer.
@@ -92,7 +93,7 @@ func finishedWith(params map[string]json.RawMessage, req *Request) Reply {
 	if req.Token != "" {
 		params[flowTokenKey] = quote(req.Token)
 	}
-	extension := append(appendObject([]byte(`{"params":`), params), '}')
+	extension := append(rawjson.AppendObject([]byte(`{"params":`), params), '}')
 	return Reply{Screen: flowjson.Success, Data: map[string]json.RawMessage{extensionKey: extension}}
 }
 

@@ -5,8 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"testing"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/rawjson"
 )
 
 func FuzzParseRequest(f *testing.F) {
@@ -108,6 +112,16 @@ func FuzzCursor(f *testing.F) {
 		if !json.Valid(raw) {
 			return
 		}
+		var whole any
+		decoder := json.NewDecoder(bytes.NewReader(raw))
+		decoder.UseNumber()
+		if err := decoder.Decode(&whole); err != nil {
+			t.Fatal(err)
+		}
+		// Of members with one name only the last is in whole.
+		if null := holdsNull(whole); null && !hasNull(raw) || hasNull(raw) && !bytes.Contains(raw, []byte("null")) {
+			t.Errorf("a null in it: %v, encoding/json finds %v", hasNull(raw), null)
+		}
 		switch kindOf(raw) {
 		case "object":
 			var want map[string]json.RawMessage
@@ -122,8 +136,8 @@ func FuzzCursor(f *testing.F) {
 					t.Errorf("the member %q is %s, expected %s", name, value, want[name])
 				}
 			}
-			if got := objectByReference(want); !bytes.Equal(appendObject(nil, members), got) {
-				t.Errorf("written as %s, expected %s", appendObject(nil, members), got)
+			if got := objectByReference(want); !bytes.Equal(rawjson.AppendObject(nil, members), got) {
+				t.Errorf("written as %s, expected %s", rawjson.AppendObject(nil, members), got)
 			}
 		case "array":
 			var want []json.RawMessage
@@ -141,4 +155,27 @@ func FuzzCursor(f *testing.F) {
 			}
 		}
 	})
+}
+
+func holdsNull(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case []any:
+		return slices.ContainsFunc(v, holdsNull)
+	case map[string]any:
+		return slices.ContainsFunc(slices.Collect(maps.Values(v)), holdsNull)
+	}
+	return false
+}
+
+func TestANullIsFoundOutsideTextsOnly(t *testing.T) {
+	for raw, want := range map[string]bool{
+		`null`: true, ` null `: true, `[null]`: true, `{"a":null}`: true, `{"a":{"b":[1,null]}}`: true, `["\"",null]`: true, `["n",null,"n"]`: true,
+		`"null"`: false, `{"null":1}`: false, `["n","\"n","\\"]`: false, `{"a":"n\\\"null"}`: false, `[true,1e5,{}]`: false, `["\\",null]`: true,
+	} {
+		if got := hasNull([]byte(raw)); got != want {
+			t.Errorf("%s: found %v, expected %v", raw, got, want)
+		}
+	}
 }

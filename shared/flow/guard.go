@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/rawjson"
 )
 
 // GuardError says where a reply breaks a rule of the client. It never holds a
@@ -104,8 +105,8 @@ func withToken(r Reply, req *Request) Reply {
 	}
 	params, extension := object(raw), object(r.Data[extensionKey])
 	params[flowTokenKey] = quote(req.Token)
-	extension["params"] = appendObject(nil, params)
-	r.Data[extensionKey] = appendObject(nil, extension)
+	extension["params"] = rawjson.AppendObject(nil, params)
+	r.Data[extensionKey] = rawjson.AppendObject(nil, extension)
 	return r
 }
 
@@ -115,23 +116,26 @@ func checkScreen(def *Definition, req *Request, screen string) error {
 	if screen == "" {
 		return &GuardError{"screen", "the id of a screen", "an empty string"}
 	}
-	var allowed []string
+	var same string // the screen itself, where that is allowed
+	var after, before []string
 	switch {
 	case req.Action == Init && req.Screen != "":
 		if def == nil || def.IsEntry(req.Screen) {
-			allowed = []string{req.Screen}
+			same = req.Screen
 		}
 	case def == nil:
 		return nil
 	case req.Action == Init:
-		allowed = def.entries
+		after = def.entries
 	default:
-		allowed = append(allowed, req.Screen)
-		allowed = append(allowed, def.flow.RoutingModel[req.Screen]...)
-		allowed = append(allowed, def.before[req.Screen]...)
+		same, after, before = req.Screen, def.flow.RoutingModel[req.Screen], def.before[req.Screen]
 	}
-	if (def == nil || def.HasScreen(screen)) && slices.Contains(allowed, screen) {
+	if (def == nil || def.HasScreen(screen)) && (screen == same || slices.Contains(after, screen) || slices.Contains(before, screen)) {
 		return nil
+	}
+	allowed := slices.Concat(after, before)
+	if same != "" {
+		allowed = slices.Insert(allowed, 0, same)
 	}
 	want := "SUCCESS or " + strings.Join(allowed, " or ")
 	if len(allowed) == 0 {

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/rawjson"
 )
 
 var kindOf = flowjson.KindOf
@@ -36,19 +37,8 @@ func stringOf(raw json.RawMessage) (string, bool) {
 
 // quote is s as JSON. Unlike json.Marshal it leaves <, > and & as they are:
 // nothing here is ever put into HTML.
-func quote(s string) json.RawMessage { return appendQuoted(nil, s) }
-
-func appendQuoted(b []byte, s string) []byte {
-	if isPlain(s) {
-		b = append(b, '"')
-		b = append(b, s...)
-		return append(b, '"')
-	}
-	out, err := encode(s)
-	if err != nil {
-		panic("flow: encoding a string: " + err.Error()) // json accepts every string
-	}
-	return append(b, out...)
+func quote(s string) json.RawMessage {
+	return rawjson.AppendString(make([]byte, 0, len(s)+len(`""`)), s)
 }
 
 // isPlain says that a text is the same in JSON, between quotes. It knows

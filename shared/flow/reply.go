@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/rawjson"
 )
 
 const (
@@ -15,7 +15,8 @@ const (
 	flowTokenKey    = "flow_token"
 )
 
-// Reply is an answer to the client, before it is sealed.
+// Reply is an answer to the client, before it is sealed. Its values may be parts
+// of the request's plaintext or of the stored session: JSON is a copy.
 type Reply struct {
 	Screen string
 	Data   map[string]json.RawMessage
@@ -24,34 +25,11 @@ type Reply struct {
 // JSON is the plaintext of the reply: screen, then data with sorted keys, every
 // value as it was given. Equal replies have equal bytes.
 func (r Reply) JSON() []byte {
-	size := 24 + len(r.Screen)
-	for key, value := range r.Data {
-		size += len(key) + len(value) + 4
-	}
-	b := make([]byte, 0, size)
+	b := make([]byte, 0, len(`{"screen":"","data":}`)+len(r.Screen)+rawjson.SizeOf(r.Data))
 	b = append(b, `{"screen":`...)
-	b = appendQuoted(b, r.Screen)
+	b = rawjson.AppendString(b, r.Screen)
 	b = append(b, `,"data":`...)
-	b = appendObject(b, r.Data)
-	return append(b, '}')
-}
-
-func appendObject(b []byte, members map[string]json.RawMessage) []byte {
-	var room [16]string
-	keys := room[:0]
-	for key := range members {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	b = append(b, '{')
-	for i, key := range keys {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendQuoted(b, key)
-		b = append(b, ':')
-		b = append(b, members[key]...)
-	}
+	b = rawjson.AppendObject(b, r.Data)
 	return append(b, '}')
 }
 

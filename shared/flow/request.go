@@ -8,8 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"unicode/utf8"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/rawjson"
 )
 
 // Action says what the client asks for.
@@ -31,14 +32,17 @@ const (
 // Every user of such messages carries it, so it never identifies anyone.
 const Unused = "unused"
 
-// Request is a decrypted request.
+// Request is a decrypted request. Its texts and the keys of Data are its own; the
+// values of Data and Raw are parts of the plaintext, and so is what is made of
+// them until it is encoded: Answers, a Reply, the session that Begin returns.
+// Whoever overwrites the plaintext must be done with all of them.
 type Request struct {
 	Version        string // data API version, "3.0" or "4.0"; not checked
 	Action         Action
 	Screen         string // the screen it was sent from; empty or the wanted entry screen on INIT
 	Token          string // flow token; empty if none came
 	TokenSignature string // JWT of Meta's signature over the token; optional
-	// Data is the payload by the author's keys, never nil.
+	// Data is the payload by the author's keys, never nil. It is not changed.
 	Data map[string]json.RawMessage
 	// Raw is the plaintext as it came.
 	Raw []byte
@@ -57,9 +61,9 @@ func ParseRequest(plaintext []byte) (*Request, error) {
 	if err := isObject(plaintext); err != nil {
 		return nil, fmt.Errorf("the request is not a JSON object: %w", err)
 	}
-	top := object(plaintext)
-	r := &Request{Version: version(top["version"]), Raw: raw}
-	action, err := text(top, "action")
+	top := membersOf(plaintext)
+	r := &Request{Version: version(top.version), Raw: raw}
+	action, err := text("action", top.action)
 	if err != nil {
 		return nil, err
 	}
@@ -70,24 +74,51 @@ func ParseRequest(plaintext []byte) (*Request, error) {
 	default:
 		return nil, fmt.Errorf("the request's action is %q, expected ping, INIT, data_exchange or BACK", clip(action))
 	}
-	if r.Screen, err = text(top, "screen"); err != nil {
+	if r.Screen, err = text("screen", top.screen); err != nil {
 		return nil, err
 	}
-	if r.Token, err = text(top, "flow_token"); err != nil {
+	if r.Token, err = text("flow_token", top.token); err != nil {
 		return nil, err
 	}
-	if r.TokenSignature, err = text(top, "flow_token_signature"); err != nil {
+	if r.TokenSignature, err = text("flow_token_signature", top.tokenSignature); err != nil {
 		return nil, err
 	}
-	switch data := top["data"]; kindOf(data) {
+	switch kind := kindOf(top.data); kind {
 	case "nothing", "null":
 		r.Data = map[string]json.RawMessage{}
 	case "object":
-		r.Data = object(data)
+		r.Data = object(top.data)
 	default:
-		return nil, fmt.Errorf("the request's data is %s, expected an object", article(kindOf(data)))
+		return nil, fmt.Errorf("the request's data is %s, expected an object", article(kind))
 	}
 	return r, nil
+}
+
+// members are the members of a request that count, as they came.
+type members struct {
+	version, action, screen, token, tokenSignature, data json.RawMessage
+}
+
+// membersOf reads a valid object: of members with one name the last counts.
+func membersOf(plaintext []byte) (m members) {
+	for c := within(plaintext); c.more(); {
+		name := c.name()
+		switch value := c.value(); string(name) {
+		case "version":
+			m.version = value
+		case "action":
+			m.action = value
+		case "screen":
+			m.screen = value
+		case "flow_token":
+			m.token = value
+		case "flow_token_signature":
+			m.tokenSignature = value
+		case "data":
+			m.data = value
+		}
+	}
+	return m
 }
 
 // version takes the version as text, whatever it is: error notifications carry
@@ -103,16 +134,15 @@ func version(raw json.RawMessage) string {
 	return ""
 }
 
-func text(top map[string]json.RawMessage, name string) (string, error) {
-	raw := top[name]
-	switch kindOf(raw) {
+func text(name string, raw json.RawMessage) (string, error) {
+	switch kind := kindOf(raw); kind {
 	case "nothing", "null":
 		return "", nil
 	case "string":
 		s, _ := stringOf(raw) // it is valid
 		return s, nil
 	default:
-		return "", fmt.Errorf("the request's %s is %s, expected a string", name, article(kindOf(raw)))
+		return "", fmt.Errorf("the request's %s is %s, expected a string", name, article(kind))
 	}
 }
 
@@ -175,22 +205,23 @@ func (r *Request) Answers() map[string]json.RawMessage {
 // Hash identifies a step within a session: two requests with the same hash ask
 // the same of the same screen with the same answers. The order of keys and the
 // spelling of strings do not matter; numbers count as they are written.
-func (r *Request) Hash(flowName string) [32]byte {
+func (r *Request) Hash(flowName string) (sum [sha256.Size]byte) {
 	h := sha256.New()
-	write := func(field []byte) {
-		var size [8]byte
-		binary.BigEndian.PutUint64(size[:], uint64(len(field)))
-		h.Write(size[:])
-		h.Write(field)
+	var room [8 + 120]byte // a field with its length; most are shorter
+	write := func(field string) {
+		b := binary.BigEndian.AppendUint64(room[:0], uint64(len(field)))
+		h.Write(append(b, field...))
 	}
-	write([]byte(flowName))
-	write([]byte(r.Screen))
-	write([]byte(r.Action))
-	for _, key := range slices.Sorted(maps.Keys(r.Data)) {
-		write([]byte(key))
-		write(canonical(r.Data[key]))
+	write(flowName)
+	write(r.Screen)
+	write(string(r.Action))
+	var names [16]string
+	for _, key := range rawjson.SortedNames(names[:0], r.Data) {
+		write(key)
+		value := canonical(r.Data[key])
+		h.Write(binary.BigEndian.AppendUint64(room[:0], uint64(len(value))))
+		h.Write(value)
 	}
-	var sum [32]byte
 	h.Sum(sum[:0])
 	return sum
 }

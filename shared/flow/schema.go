@@ -139,20 +139,18 @@ func misfitOfArray(schema *flowjson.Schema, value json.RawMessage) *GuardError {
 // hasNull finds a null anywhere in a valid JSON value: outside strings, the
 // letter n begins nothing else.
 func hasNull(raw []byte) bool {
-	inString := false
-	for i := 0; i < len(raw); i++ {
-		switch raw[i] {
-		case '"':
-			inString = !inString
-		case '\\':
-			i++ // only strings hold backslashes
-		case 'n':
-			if !inString {
-				return true
-			}
+	for {
+		quote := bytes.IndexByte(raw, '"')
+		if quote < 0 {
+			return bytes.IndexByte(raw, 'n') >= 0
 		}
+		if bytes.IndexByte(raw[:quote], 'n') >= 0 {
+			return true
+		}
+		c := cursor{raw: raw, at: quote}
+		c.pass()
+		raw = raw[c.at:]
 	}
-	return false
 }
 
 // nullPath is the path of the first null in a value that has one, down to the

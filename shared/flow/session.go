@@ -21,7 +21,9 @@ const (
 )
 
 // Session is what is known about one user's way through one flow. Its JSON goes
-// to Redis at every step, hence the short keys.
+// to Redis at every step, hence the short keys. Its values may be parts of the
+// request's plaintext or of the bytes it was parsed from: Encode is a copy, and
+// Collected are the same values again.
 type Session struct {
 	Version    int64  `json:"v"`           // grows by one with every step
 	Definition string `json:"d,omitempty"` // hash of the definition; empty when the edge has none
@@ -45,26 +47,6 @@ type Session struct {
 	Vars map[string]json.RawMessage `json:"x,omitempty"`
 	// Shown is the data last shown on Screen, if it is not too large.
 	Shown map[string]json.RawMessage `json:"r,omitempty"`
-}
-
-// ParseSession reads what Encode made. Its error repeats nothing of it.
-func ParseSession(stored []byte) (*Session, error) {
-	var s Session
-	if err := json.Unmarshal(stored, &s); err != nil {
-		return nil, fmt.Errorf("the stored session is not the JSON of one: %w", describe(stored, err))
-	}
-	return &s, nil
-}
-
-// Encode is the session as it is stored. Unlike json.Marshal it keeps every
-// answer as the client wrote it.
-func (s *Session) Encode() []byte {
-	out, err := encode(s)
-	if err != nil {
-		// Every value was parsed before: only a programming error gets here.
-		panic(fmt.Sprintf("flow: encoding a session: %v", err))
-	}
-	return out
 }
 
 // UnknownScreenError says that a request names a screen the definition does not
@@ -97,6 +79,9 @@ func NewAttempt(prev *Session, def *Definition, req *Request) bool {
 // nil or req begins another attempt (see NewAttempt). It adds the request's
 // answers and raises the version. A session that begins on a screen that is no
 // entry is marked incomplete, because earlier screens may have had answers.
+//
+// The session shares the values of req.Data and the bytes prev was parsed from:
+// encode it before either of them ends.
 //
 // def is nil when the edge has no definition of the flow. For a stateless
 // request pass nil as prev and store nothing. The error is an
@@ -136,7 +121,7 @@ func Begin(prev *Session, def *Definition, req *Request, now time.Time) (*Sessio
 // whole is shared: Shown, Vars and the answers of one screen.
 func (s *Session) clone() *Session {
 	c := *s
-	c.Path = slices.Clone(s.Path)
+	c.Path = append(make([]string, 0, len(s.Path)+1), s.Path...) // with room for the next
 	c.Latest = maps.Clone(s.Latest)
 	c.Answers = maps.Clone(s.Answers)
 	return &c
@@ -179,11 +164,15 @@ func (s *Session) absorb(req *Request) {
 		}
 	}
 	// A screen may post several times, each time other keys: a choice that is
-	// exchanged at once, then the whole form.
-	answers := make(map[string]json.RawMessage, len(s.Answers[req.Screen])+len(given))
-	maps.Copy(answers, s.Answers[req.Screen])
-	maps.Copy(answers, given)
-	s.Answers[req.Screen] = answers
+	// exchanged at once, then the whole form. What was given is the request's: it
+	// is shared, never changed.
+	if earlier := s.Answers[req.Screen]; len(earlier) > 0 {
+		answers := make(map[string]json.RawMessage, len(earlier)+len(given))
+		maps.Copy(answers, earlier)
+		maps.Copy(answers, given)
+		given = answers
+	}
+	s.Answers[req.Screen] = given
 }
 
 // answer is what was posted on a screen under a key.
@@ -266,17 +255,19 @@ func (s *Session) previous() string {
 
 // shown is what to keep of a reply's data: all but what is no screen data.
 func shown(data map[string]json.RawMessage) map[string]json.RawMessage {
-	kept := make(map[string]json.RawMessage, len(data))
+	_, message := data[errorMessageKey]
+	_, extension := data[extensionKey]
+	if message || extension {
+		data = maps.Clone(data)
+		delete(data, errorMessageKey)
+		delete(data, extensionKey)
+	}
 	size := 0
 	for key, value := range data {
-		if key == errorMessageKey || key == extensionKey {
-			continue
-		}
-		kept[key] = value
 		size += len(key) + len(value)
 	}
 	if size > maxShown {
 		return nil
 	}
-	return kept
+	return data
 }

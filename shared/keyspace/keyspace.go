@@ -71,8 +71,8 @@ func (k Keys) DigestShard(digest []byte) int {
 // SessionID identifies a session: SHA-256 over account, flow and token, each
 // followed by a zero byte.
 func SessionID(account, flow, token string) [sha256.Size]byte {
-	buf := make([]byte, 0, len(account)+len(flow)+len(token)+3)
-	buf = append(append(buf, account...), 0)
+	var room [256]byte // most tokens are shorter
+	buf := append(append(room[:0], account...), 0)
 	buf = append(append(buf, flow...), 0)
 	buf = append(append(buf, token...), 0)
 	return sha256.Sum256(buf)
@@ -81,17 +81,26 @@ func SessionID(account, flow, token string) [sha256.Size]byte {
 // TokenHash is the form in which a flow token appears in keys and in unique
 // constraints: SHA-256, lower-case hex.
 func TokenHash(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:])
+	return Hex(sha256.Sum256([]byte(token)))
 }
 
-func (k Keys) shard(n int) string { return k.prefix + "{s" + strconv.Itoa(n) + "}:" }
+// Hex is the form in which a digest appears in keys and ids: lower-case hex.
+func Hex(sum [sha256.Size]byte) string {
+	var digits [2 * sha256.Size]byte
+	hex.Encode(digits[:], sum[:])
+	return string(digits[:])
+}
+
+// shard is a key of shard n: what it is, and of which.
+func (k Keys) shard(n int, what, which string) string {
+	return k.prefix + "{s" + strconv.Itoa(n) + "}:" + what + which
+}
 
 // Events is the stream of shard n.
-func (k Keys) Events(n int) string { return k.shard(n) + "events" }
+func (k Keys) Events(n int) string { return k.shard(n, "events", "") }
 
 // LargeEvents is the stream of shard n for bodies over LargeBody.
-func (k Keys) LargeEvents(n int) string { return k.shard(n) + "events:large" }
+func (k Keys) LargeEvents(n int) string { return k.shard(n, "events:large", "") }
 
 // EventsFor is the stream of shard n for a body of size bytes.
 func (k Keys) EventsFor(n, size int) string {
@@ -102,22 +111,22 @@ func (k Keys) EventsFor(n, size int) string {
 }
 
 // DeadEvents is the stream of entries of shard n that the worker gave up on.
-func (k Keys) DeadEvents(n int) string { return k.shard(n) + "events:dead" }
+func (k Keys) DeadEvents(n int) string { return k.shard(n, "events:dead", "") }
 
 // Session is the key of one session, in shard n (see SessionShard).
 func (k Keys) Session(n int, account, flow, token string) string {
-	return k.shard(n) + "session:" + account + ":" + flow + ":" + TokenHash(token)
+	return k.prefix + "{s" + strconv.Itoa(n) + "}:session:" + account + ":" + flow + ":" + TokenHash(token)
 }
 
 // Reply is the key of the reply stored for one envelope, in shard n.
 func (k Keys) Reply(n int, envelopeHash string) string {
-	return k.shard(n) + "reply:" + envelopeHash
+	return k.shard(n, "reply:", envelopeHash)
 }
 
 // Claim is the key by which one request holds the right to answer, in shard n.
 // id is the envelope hash of a stateless request, else the session id and the
 // step hash joined by a colon.
-func (k Keys) Claim(n int, id string) string { return k.shard(n) + "claim:" + id }
+func (k Keys) Claim(n int, id string) string { return k.shard(n, "claim:", id) }
 
 // ShardCount holds the number of shards of this installation.
 func (k Keys) ShardCount() string { return k.prefix + "shards" }
@@ -130,6 +139,10 @@ func (k Keys) Index() string { return k.prefix + "flows" }
 
 // Changed is the channel on which a change of the index is announced.
 func (k Keys) Changed() string { return k.prefix + "flows:changed" }
+
+// Edges is the hash in which each edge process shows that it runs, by its
+// source (see package presence).
+func (k Keys) Edges() string { return k.prefix + "edges" }
 
 // IndexField is the field of one flow in the index.
 func IndexField(account, flow string) string { return account + "/" + flow }

@@ -18,6 +18,7 @@ func TestKeysAreNamedAsTheContractSays(t *testing.T) {
 		{k.Definition("ff"), "waf:flow:ff"},
 		{k.Index(), "waf:flows"},
 		{k.Changed(), "waf:flows:changed"},
+		{k.Edges(), "waf:edges"},
 		{IndexField("acme", "csat"), "acme/csat"},
 		{New("x:", 2).Events(1), "x:{s1}:events"},
 	} {

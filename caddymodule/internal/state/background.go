@@ -24,6 +24,7 @@ const (
 // Run publishes marks and watches Redis's memory until ctx ends; then it
 // publishes a last mark and returns.
 func (s *Store) Run(ctx context.Context) {
+	_ = s.load(ctx)
 	marks := time.NewTicker(markInterval)
 	defer marks.Stop()
 	memory := time.NewTicker(memoryInterval)
@@ -54,10 +55,10 @@ func (s *Store) Mark(ctx context.Context) {
 			if !ok {
 				break
 			}
-			err := s.client.XAdd(ctx, &redis.XAddArgs{Stream: s.keys.Events(shard), Values: event.Entry{
+			err := s.xadd(ctx, s.keys.Events(shard), event.Entry{
 				Kind: event.KindMark, Account: "default", Time: s.options.Now(), Source: s.source, Seq: low, Void: void,
-			}.Values()}).Err()
-			seq.marked(low, void, err == nil)
+			})
+			seq.marked(low, void, err == nil || errors.Is(err, ErrReplicas))
 			if err != nil || len(void) == 0 {
 				break
 			}

@@ -1,68 +1,104 @@
 package state
 
-import "github.com/redis/go-redis/v9"
+import (
+	"context"
+	"errors"
+)
 
 // All keys of one call lie in one shard and so in one slot of a cluster. Times
-// are Redis's own, so that clocks of edges do not matter.
+// are Redis's own, so that clocks of edges do not matter. Every script answers
+// with one string that begins with its verdict: an array would be more work for
+// both sides. What a script reads it reads with one MGET, because each call
+// from Lua costs Redis about a microsecond.
+//
+// A claim is worth nothing after a restart or on a replica, and lives for
+// seconds. So what happens to claims stays out of the append-only file and the
+// replication (REPL_NONE): with `appendfsync always` the first round trip then
+// costs no fsync. After a failover an equal request may run beside the first;
+// the version of the session still lets one of them win.
+
+// The verdicts of the scripts.
+const (
+	verdictReplied = 'R' // then the answer stored under this envelope
+	verdictRepeat  = 'A' // then the record of the session
+	verdictRun     = 'N' // then the record of the session, or nothing
+	verdictWait    = 'W'
+	verdictDone    = 'K'
+)
+
+var scripts = []*script{openScript, commitScript, keepScript, releaseScript}
+
+// recordFunction gives the record of a session, an empty string when there is none. found is
+// what MGET read; it sees no hash, and as hashes with these fields edges kept
+// their sessions before they kept records. Such a session goes on, and is a
+// record after its next step: begun anew, it would lose its answers and count
+// its versions again, and the worker would take its steps for those it has.
+const recordFunction = `
+local function record_of(found, key)
+  if found then return found end
+  local old = redis.call('HMGET', key, 'version', 'session', 'step', 'at', 'reply')
+  if not old[1] then return '' end
+  local now = redis.call('TIME')
+  local ttl = redis.call('PTTL', key) + now[1] * 1000 + math.floor(now[2] / 1000) - old[4]
+  return string.format('%s %.0f %d %s\n', old[1], ttl, #old[2], old[3]) .. old[2] .. old[5]
+end
+`
 
 // openScript is the first round trip of a request.
 //
 //	KEYS  reply, session, claim
 //	ARGV  step hash ("" when stateless), retry window ms, claim id, claim ttl ms
 //
-// It returns {"reply", stored} when this envelope was answered, {"repeat",
-// reply} for the last step again, {"run", version, session} with the claim
-// taken, or {"wait"} while another request holds it.
-var openScript = redis.NewScript(`
-local stored = redis.call('GET', KEYS[1])
-if stored then return {'reply', stored} end
-local version, session = '', ''
+// It answers R when this envelope was answered, A when this is the session's
+// last step again, N with the claim taken, or W while another request holds it.
+// How long ago the last step was is told by the session's time to live, which
+// began with it.
+var openScript = newScript(recordFunction + `
+local found = redis.call('MGET', KEYS[1], KEYS[2])
+if found[1] then return 'R' .. found[1] end
+local record = ''
 if ARGV[1] ~= '' then
-  local s = redis.call('HMGET', KEYS[2], 'version', 'session', 'step', 'at')
-  if s[3] == ARGV[1] then
-    local t = redis.call('TIME')
-    if t[1] * 1000 + math.floor(t[2] / 1000) - s[4] < tonumber(ARGV[2]) then
-      return {'repeat', redis.call('HGET', KEYS[2], 'reply')}
-    end
+  record = record_of(found[2], KEYS[2])
+  local ttl, step = string.match(record, '^%d+ (%d+) %d+ ([^\n]*)\n')
+  if step == ARGV[1] and ttl - redis.call('PTTL', KEYS[2]) < tonumber(ARGV[2]) then
+    return 'A' .. record
   end
-  version, session = s[1] or '', s[2] or ''
 end
-if redis.call('SET', KEYS[3], ARGV[3], 'NX', 'PX', ARGV[4]) then
-  return {'run', version, session}
-end
-return {'wait'}
+redis.set_repl(redis.REPL_NONE)
+if redis.call('SET', KEYS[3], ARGV[3], 'NX', 'PX', ARGV[4]) then return 'N' .. record end
+return 'W'
 `)
 
 // commitScript is the second round trip.
 //
 //	KEYS  reply, session, claim, events
-//	ARGV  expected version ("" for none), new version ("" when stateless),
-//	      session, step hash, plaintext reply, session ttl ms,
-//	      stored answer, reply ttl ms, claim id, then the fields of the entry
+//	ARGV  expected version ("" for none), record of the session ("" when
+//	      stateless), session ttl ms, stored answer, reply ttl ms, claim id, then
+//	      the fields of the entry
 //
-// It returns {"ok"}, {"reply", stored} when this envelope was answered in the
-// meantime, or {"conflict", version, session} when the session moved on. The
-// claim is kept on a conflict, because the caller runs once more.
-var commitScript = redis.NewScript(`
-local stored = redis.call('GET', KEYS[1])
-if stored then
-  if redis.call('GET', KEYS[3]) == ARGV[9] then redis.call('DEL', KEYS[3]) end
-  return {'reply', stored}
+// It answers K, R when this envelope was answered in the meantime, or N when
+// the session moved on. The claim is kept on N, because the caller runs once
+// more.
+var commitScript = newScript(recordFunction + `
+local found = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3])
+local function release()
+  if found[3] ~= ARGV[6] then return end
+  redis.set_repl(redis.REPL_NONE)
+  redis.call('DEL', KEYS[3])
+end
+if found[1] then
+  release()
+  return 'R' .. found[1]
 end
 if ARGV[2] ~= '' then
-  local version = redis.call('HGET', KEYS[2], 'version') or ''
-  if version ~= ARGV[1] then
-    return {'conflict', version, redis.call('HGET', KEYS[2], 'session') or ''}
-  end
-  local t = redis.call('TIME')
-  redis.call('HSET', KEYS[2], 'version', ARGV[2], 'session', ARGV[3], 'step', ARGV[4], 'reply', ARGV[5],
-    'at', string.format('%d', t[1] * 1000 + math.floor(t[2] / 1000)))
-  redis.call('PEXPIRE', KEYS[2], ARGV[6])
+  local record = record_of(found[2], KEYS[2])
+  if (string.match(record, '^%d+') or '') ~= ARGV[1] then return 'N' .. record end
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 end
-redis.call('SET', KEYS[1], ARGV[7], 'PX', ARGV[8])
-redis.call('XADD', KEYS[4], '*', unpack(ARGV, 10))
-if redis.call('GET', KEYS[3]) == ARGV[9] then redis.call('DEL', KEYS[3]) end
-return {'ok'}
+redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
+redis.call('XADD', KEYS[4], '*', unpack(ARGV, 7))
+release()
+return 'K'
 `)
 
 // keepScript stores an answer under its envelope unless there is one, and gives
@@ -71,13 +107,31 @@ return {'ok'}
 //	KEYS  reply, claim
 //	ARGV  stored answer, reply ttl ms, claim id ("" for none)
 //
-// It returns the answer that is stored now.
-var keepScript = redis.NewScript(`
-local stored = redis.call('GET', KEYS[1])
-if not stored then
-  stored = ARGV[1]
-  redis.call('SET', KEYS[1], stored, 'PX', ARGV[2])
-end
+// It answers K, or R when there was an answer, which stays.
+var keepScript = newScript(`
+local stored = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[2])
+redis.set_repl(redis.REPL_NONE)
 if ARGV[3] ~= '' and redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
-return stored
+if stored then return 'R' .. stored end
+return 'K'
 `)
+
+// releaseScript gives a claim back.
+//
+//	KEYS  claim
+//	ARGV  claim id
+var releaseScript = newScript(`
+redis.set_repl(redis.REPL_NONE)
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 'K'
+`)
+
+// load has Redis compile the scripts ahead of the first requests. A Redis that
+// has lost them gets them again with the next call.
+func (s *Store) load(ctx context.Context) error {
+	var err error
+	for _, script := range scripts {
+		err = errors.Join(err, s.client.ScriptLoad(ctx, script.source).Err())
+	}
+	return err
+}

@@ -92,3 +92,69 @@ func TestLongOutageIsDeclaredInParts(t *testing.T) {
 		t.Fatalf("watermark is %d, expected 1010", low)
 	}
 }
+
+// FuzzSequence lets appends succeed, fail and vanish in any order, and holds
+// what the entries say against what the stream has.
+func FuzzSequence(f *testing.F) {
+	f.Add([]byte{0, 0, 4, 5, 6, 7, 3})
+	f.Add([]byte{0, 6, 0, 7, 0, 4, 3, 3})
+	f.Fuzz(func(t *testing.T, moves []byte) {
+		type taken struct {
+			seq  uint64
+			void []uint64
+		}
+		q := newSequence()
+		var underWay []taken
+		stream, void := make(map[uint64]bool), make(map[uint64]bool)
+		arrive := func(e taken) {
+			if stream[e.seq] {
+				t.Fatalf("number %d stands for two entries", e.seq)
+			}
+			stream[e.seq] = true
+			for _, n := range e.void {
+				void[n] = true
+			}
+		}
+		for _, move := range moves {
+			if move%8 < 3 {
+				seq, void := q.take()
+				underWay = append(underWay, taken{seq, void})
+				continue
+			}
+			if move%8 == 3 {
+				low, declared, ok := q.mark()
+				if !ok {
+					continue
+				}
+				for _, n := range declared {
+					void[n] = true
+				}
+				for n := uint64(1); n <= low; n++ {
+					if !stream[n] && !void[n] {
+						t.Fatalf("a mark of %d, but %d is neither in the stream nor void", low, n)
+					}
+				}
+				q.marked(low, declared, true)
+				continue
+			}
+			if len(underWay) == 0 {
+				continue
+			}
+			i := int(move/8) % len(underWay)
+			e := underWay[i]
+			underWay = slices.Delete(underWay, i, i+1)
+			switch move % 8 {
+			case 4:
+				arrive(e)
+				q.acked(e.seq, e.void)
+			case 5:
+				q.unused(e.seq, e.void)
+			case 6: // written, and the answer lost
+				arrive(e)
+				q.unknown(e.seq, e.void)
+			case 7: // lost on the way
+				q.unknown(e.seq, e.void)
+			}
+		}
+	})
+}

@@ -11,7 +11,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -25,6 +24,9 @@ import (
 // replyTTL is how long a sealed answer is kept under its envelope. WhatsApp
 // gives up on a request after 10 s; ten minutes outlast any replay on the way.
 const replyTTL = 10 * time.Minute
+
+// replyTTLText is replyTTL in milliseconds, as every write of an answer sends it.
+var replyTTLText any = strconv.FormatInt(replyTTL.Milliseconds(), 10)
 
 // Options tune a Store.
 type Options struct {
@@ -43,6 +45,8 @@ type Store struct {
 	options   Options
 	source    string
 	sequences []*sequence
+	primaries primaries
+	underWay  int
 	full      atomic.Bool
 }
 
@@ -52,7 +56,12 @@ func NewStore(client redis.UniversalClient, keys keyspace.Keys, o Options) *Stor
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Store{client: client, keys: keys, options: o, source: randomID(), sequences: make([]*sequence, keys.Shards())}
+	s := &Store{
+		client: client, keys: keys, options: o, source: randomID(),
+		sequences: make([]*sequence, keys.Shards()),
+		primaries: primaries{batchers: make(map[primary]*batcher)},
+		underWay:  batchesUnderWay,
+	}
 	for i := range s.sequences {
 		s.sequences[i] = newSequence()
 	}
@@ -77,19 +86,20 @@ type Stored struct {
 	Body   []byte // base64 text
 }
 
-func (s Stored) encode() []byte {
-	return append(strconv.AppendInt(make([]byte, 0, len(s.Body)+3), int64(s.Status), 10), s.Body...)
+func (s Stored) append(to []byte) []byte {
+	return append(strconv.AppendInt(to, int64(s.Status), 10), s.Body...)
 }
 
-func decodeStored(raw string) (Stored, error) {
+// decodeStored reads a stored answer; its body is a part of raw.
+func decodeStored(raw []byte) (Stored, error) {
 	if len(raw) < 3 {
 		return Stored{}, fmt.Errorf("stored reply is %d bytes, expected a status and a body", len(raw))
 	}
-	status, err := strconv.Atoi(raw[:3])
+	status, err := strconv.Atoi(string(raw[:3]))
 	if err != nil {
 		return Stored{}, fmt.Errorf("stored reply begins with %q, expected an HTTP status", raw[:3])
 	}
-	return Stored{Status: status, Body: []byte(raw[3:])}, nil
+	return Stored{Status: status, Body: raw[3:]}, nil
 }
 
 // Lookup names the state of one request.
@@ -145,21 +155,23 @@ func (s *Store) Open(ctx context.Context, l Lookup) (Opened, error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		// A waiter's own claim must end with its own budget.
 		ttl := max(deadline.Sub(s.options.Now()), time.Millisecond)
-		res, err := openScript.Run(ctx, s.client,
-			[]string{s.reply(l), s.session(l), l.Claim},
-			l.StepHash, l.RetryWindow.Milliseconds(), claim, ttl.Milliseconds()).StringSlice()
-		if err != nil {
-			return Opened{}, err
+		reply, session := s.reply(l), s.session(l)
+		c := openScript.call(ctx, 3, []any{nil, nil, nil, reply, session, l.Claim,
+			l.StepHash, l.RetryWindow.Milliseconds(), claim, ttl.Milliseconds()})
+		s.do(c, reply)
+		if c.err != nil {
+			return Opened{}, c.err
 		}
-		switch res[0] {
-		case "reply":
-			stored, err := decodeStored(res[1])
+		switch verdict, rest := c.reply[0], c.reply[1:]; verdict {
+		case verdictReplied:
+			stored, err := decodeStored(rest)
 			return Opened{Verdict: Replied, Stored: stored}, err
-		case "repeat":
-			return Opened{Verdict: Repeat, Reply: []byte(res[1])}, nil
-		case "run":
-			version, session, err := decodeSession(res[1], res[2])
-			return Opened{Verdict: Run, Version: version, Session: session, ClaimID: claim}, err
+		case verdictRepeat:
+			r, err := parseRecord(rest)
+			return Opened{Verdict: Repeat, Reply: r.reply}, err
+		case verdictRun:
+			r, err := parseRecord(rest)
+			return Opened{Verdict: Run, Version: r.version, Session: r.session, ClaimID: claim}, err
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -169,17 +181,6 @@ func (s *Store) Open(ctx context.Context, l Lookup) (Opened, error) {
 		case <-timer.C:
 		}
 	}
-}
-
-func decodeSession(version, session string) (int64, []byte, error) {
-	if version == "" {
-		return 0, nil, nil
-	}
-	n, err := strconv.ParseInt(version, 10, 64)
-	if err != nil {
-		return 0, nil, fmt.Errorf("session version is %q, expected a number", version)
-	}
-	return n, []byte(session), nil
 }
 
 // Step is what the second round trip writes.
@@ -214,40 +215,44 @@ var ErrReplicas = errors.New("too few replicas confirmed the write in time")
 // session, replies and event, and releases the claim, all or nothing.
 func (s *Store) Commit(ctx context.Context, st Step) (Committed, error) {
 	l := st.Lookup
-	expect, version := "", ""
+	room := newRoom(maxHeader + len(st.Session) + len(st.Reply) + len(st.Stored.Body))
+	defer room.free()
+	expect, record := "", room.bytes
 	if l.Session != "" {
-		version = strconv.FormatInt(st.Version, 10)
 		if st.ExpectVersion != 0 {
 			expect = strconv.FormatInt(st.ExpectVersion, 10)
 		}
+		record = appendRecord(record, st.Version, st.SessionTTL, l.StepHash, st.Session, st.Reply)
 	}
+	answer := st.Stored.append(record[len(record):])
 	seq := s.sequences[l.Shard]
 	e := st.Event
 	e.Source = s.source
 	e.Seq, e.Void = seq.take()
 
-	args := append(make([]any, 0, 32),
-		expect, version, st.Session, l.StepHash, st.Reply, st.SessionTTL.Milliseconds(),
-		st.Stored.encode(), replyTTL.Milliseconds(), st.ClaimID)
-	args = append(args, e.Values()...)
-	res, err := s.run(ctx, commitScript,
-		[]string{s.reply(l), s.session(l), l.Claim, s.keys.EventsFor(l.Shard, len(e.Body))}, args)
-	if err != nil && !errors.Is(err, ErrReplicas) {
-		settle(seq, e, err)
-		return Committed{}, err
+	reply := s.reply(l)
+	args := append(make([]any, 0, 36), nil, nil, nil,
+		reply, s.session(l), l.Claim, s.keys.EventsFor(l.Shard, len(e.Body)),
+		expect, record, st.SessionTTL.Milliseconds(), answer, replyTTLText, st.ClaimID)
+	c := commitScript.call(ctx, 4, append(args, e.Values()...))
+	c.size, c.write = len(record)+len(answer)+len(e.Body), true
+	s.do(c, reply)
+	if c.reply == nil {
+		settle(seq, e, c.err)
+		return Committed{}, c.err
 	}
-	switch res[0] {
-	case "reply":
+	switch verdict, rest := c.reply[0], c.reply[1:]; verdict {
+	case verdictReplied:
 		seq.unused(e.Seq, e.Void)
-		stored, err := decodeStored(res[1])
+		stored, err := decodeStored(rest)
 		return Committed{Existing: &stored}, err
-	case "conflict":
+	case verdictRun:
 		seq.unused(e.Seq, e.Void)
-		version, session, err := decodeSession(res[1], res[2])
-		return Committed{Conflict: true, Version: version, Session: session}, err
+		r, err := parseRecord(rest)
+		return Committed{Conflict: true, Version: r.version, Session: r.session}, err
 	default:
 		seq.acked(e.Seq, e.Void)
-		return Committed{}, err
+		return Committed{}, c.err
 	}
 }
 
@@ -256,45 +261,17 @@ func (s *Store) Commit(ctx context.Context, st Step) (Committed, error) {
 // answer to send: an earlier one of the same envelope wins, because one key and
 // IV must never seal two texts.
 func (s *Store) Keep(ctx context.Context, l Lookup, claimID string, stored Stored) (Stored, error) {
-	raw, err := keepScript.Run(ctx, s.client, []string{s.reply(l), l.Claim},
-		stored.encode(), replyTTL.Milliseconds(), claimID).Text()
-	if err != nil {
-		return Stored{}, err
-	}
-	return decodeStored(raw)
-}
-
-// Append appends an entry that belongs to no session to the streams of shard.
-// A nil error means that Redis has it, under its own fsync policy, and that as
-// many replicas as Options.Wait asks for have it too.
-func (s *Store) Append(ctx context.Context, shard int, e event.Entry) error {
-	seq := s.sequences[shard]
-	e.Source = s.source
-	e.Seq, e.Void = seq.take()
-	err := s.xadd(ctx, s.keys.EventsFor(shard, len(e.Body)), e)
-	settle(seq, e, err)
-	return err
-}
-
-// settle tells the sequence what became of an entry.
-func settle(seq *sequence, e event.Entry, err error) {
+	room := newRoom(maxHeader + len(stored.Body))
+	defer room.free()
+	reply, raw := s.reply(l), stored.append(room.bytes)
+	c := keepScript.call(ctx, 2, []any{nil, nil, nil, reply, l.Claim, raw, replyTTLText, claimID})
+	c.size = len(raw)
+	s.do(c, reply)
 	switch {
-	case err == nil, errors.Is(err, ErrReplicas):
-		seq.acked(e.Seq, e.Void)
-	case certainlyNotWritten(err):
-		seq.unused(e.Seq, e.Void)
-	default:
-		seq.unknown(e.Seq, e.Void)
+	case c.err != nil:
+		return Stored{}, c.err
+	case c.reply[0] == verdictReplied:
+		return decodeStored(c.reply[1:])
 	}
-}
-
-// certainlyNotWritten says that a failed command had no effect: Redis refused
-// it, or was never reached.
-func certainlyNotWritten(err error) bool {
-	var refused redis.Error
-	if errors.As(err, &refused) && refused != redis.Nil {
-		return true
-	}
-	var op *net.OpError
-	return errors.Is(err, redis.ErrPoolTimeout) || errors.As(err, &op) && op.Op == "dial"
+	return stored, nil
 }

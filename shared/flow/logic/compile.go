@@ -51,7 +51,10 @@ func Compile(text []byte, doc *flowjson.Document, entries []string) (*Rules, err
 	}
 	c := &compiler{doc: doc, errors: &Errors{}, base: base, entries: entries, varTypes: map[string]*types.Type{}, varLines: map[string]int{}}
 	top := read(text, c.errors)
-	c.rules = &Rules{File: c.errors.File, doc: doc, screens: map[string]*screenRules{}}
+	c.rules = &Rules{File: c.errors.File, doc: doc, screens: map[string]*screenRules{}, errorKeys: map[string][]string{}}
+	for i := range doc.Screens {
+		c.rules.errorKeys[doc.Screens[i].ID] = errorKeys(&doc.Screens[i])
+	}
 	if top != nil && len(c.errors.Problems) == 0 {
 		c.top(top)
 	}

@@ -189,19 +189,19 @@ func answerShapes(doc *flowjson.Document) (screens, session *shape, each []*shap
 		keys := posted(doc, &doc.Screens[i])
 		one := newShape("screen."+id, "screen "+id+" has fields")
 		for key, t := range keys {
-			one.add(key, t, given(t, func(turn *Turn) (json.RawMessage, bool) { return turn.in.Answer(id, key) }))
+			one.add(key, t, given(t, func(turn *Turn) (json.RawMessage, bool) { return turn.in.Answers.On(id, key) }))
 			latest[key] = common(latest[key], t)
 		}
 		each = append(each, one)
 		screens.addShape(id, one, func(turn *Turn) bool {
 			return slices.ContainsFunc(one.names, func(key string) bool {
-				_, ok := turn.in.Answer(id, key)
+				_, ok := turn.in.Answers.On(id, key)
 				return ok
 			})
 		})
 	}
 	for key, t := range latest {
-		session.add(key, t, given(t, func(turn *Turn) (json.RawMessage, bool) { return turn.in.Latest(key) }))
+		session.add(key, t, given(t, func(turn *Turn) (json.RawMessage, bool) { return turn.in.Answers.Latest(key) }))
 	}
 	return screens, session, each
 }

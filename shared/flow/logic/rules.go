@@ -12,11 +12,12 @@ import (
 type Rules struct {
 	File string // logic.yaml or logic.json, as RuleError names it
 
-	doc      *flowjson.Document
-	init     []*rule
-	screens  map[string]*screenRules
-	upstream []string
-	warnings []string
+	doc       *flowjson.Document
+	init      []*rule
+	screens   map[string]*screenRules
+	errorKeys map[string][]string // see ErrorKeys, by screen
+	upstream  []string
+	warnings  []string
 }
 
 type screenRules struct {
@@ -75,9 +76,13 @@ type Decision struct {
 	Complete bool
 	Params   map[string]json.RawMessage // nil: all answers of the session
 	Close    bool
-	// Place is where the rule stands, "logic.yaml:12:9".
-	Place string
+
+	rules *Rules
+	by    *rule
 }
+
+// Place is where the rule stands, "logic.yaml:12:9".
+func (d *Decision) Place() string { return d.rules.place(d.by.line, d.by.column) }
 
 // Failed is what to show when checks fail: the same screen with Data over what
 // it showed, and Message as its error_message if it is not empty.
@@ -120,15 +125,15 @@ func (t *Turn) Back(screen string) (*Decision, error) {
 }
 
 // Data evaluates what the rules give to a screen from wherever it is shown,
-// without the keys that are there already.
-func (t *Turn) Data(screen string, have map[string]json.RawMessage) (map[string]json.RawMessage, error) {
+// without the keys that are there already; nil when they give it nothing.
+func (t *Turn) Data(screen string, there func(key string) bool) (map[string]json.RawMessage, error) {
 	s := t.rules.screens[screen]
-	if s == nil {
+	if s == nil || len(s.data) == 0 {
 		return nil, nil
 	}
 	values := make(map[string]json.RawMessage, len(s.data))
 	for _, a := range s.data {
-		if _, ok := have[a.name]; ok {
+		if there(a.name) {
 			continue
 		}
 		raw, err := t.json(a.value)
@@ -168,7 +173,7 @@ func (t *Turn) decide(rules []*rule, opens func(string) bool) (*Decision, error)
 				continue
 			}
 		}
-		d := &Decision{Screen: r.screen, Back: r.goal == toBefore, Complete: r.goal == complete, Close: r.goal == closed, Place: t.rules.place(r.line, r.column)}
+		d := &Decision{Screen: r.screen, Back: r.goal == toBefore, Complete: r.goal == complete, Close: r.goal == closed, rules: t.rules, by: r}
 		var err error
 		if r.params != nil {
 			d.Params, err = t.object(r.params)
@@ -184,7 +189,7 @@ func (t *Turn) decide(rules []*rule, opens func(string) bool) (*Decision, error)
 // int('abc'), has failed as one whose condition is false.
 func (t *Turn) check(s *screenRules) (*Failed, error) {
 	var failed *Failed
-	members := map[string]map[string]json.RawMessage{}
+	var members map[string]map[string]json.RawMessage
 	for _, c := range s.checks {
 		passed, err := t.boolean(c.unless)
 		if fault, ok := err.(*RuleError); ok && fault.Input {
@@ -198,6 +203,7 @@ func (t *Turn) check(s *screenRules) (*Failed, error) {
 		}
 		if failed == nil {
 			failed = &Failed{Data: map[string]json.RawMessage{}}
+			members = map[string]map[string]json.RawMessage{}
 		}
 		if c.message != nil {
 			text, err := t.text(c.message)
@@ -263,4 +269,4 @@ func (r *Rules) Warnings() []string { return r.warnings }
 
 // ErrorKeys are the keys of a screen's data that show errors of fields. They
 // are reset whenever the screen is shown again.
-func (r *Rules) ErrorKeys(screen string) []string { return errorKeys(r.doc.Screen(screen)) }
+func (r *Rules) ErrorKeys(screen string) []string { return r.errorKeys[screen] }

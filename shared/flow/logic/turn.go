@@ -34,12 +34,17 @@ type Inputs struct {
 	Random         io.Reader // nil: crypto/rand.Reader
 	User, UserName string
 	// Form is the payload of this request, without nulls.
-	Form map[string]json.RawMessage
-	// Answer is what was posted on a screen under a key, Latest on whatever
-	// screen posted it last.
-	Answer func(screen, key string) (json.RawMessage, bool)
-	Latest func(key string) (json.RawMessage, bool)
-	Vars   map[string]json.RawMessage
+	Form    map[string]json.RawMessage
+	Answers Answers
+	Vars    map[string]json.RawMessage
+}
+
+// Answers are what a user has answered so far.
+type Answers interface {
+	// On is what was posted on a screen under a key.
+	On(screen, key string) (json.RawMessage, bool)
+	// Latest is what was last posted under a key, on whatever screen.
+	Latest(key string) (json.RawMessage, bool)
 }
 
 // Turn runs the rules for one request. Each fetch runs at most once in it. It

@@ -16,6 +16,7 @@ import (
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/api"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/edges"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/ingest"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/lifecycle"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/publish"
@@ -93,6 +94,9 @@ func (w *worker) start(ctx context.Context) error {
 	w.server, err = server.Listen(w.settings.Listen, server.Config{
 		Log: w.log.Named("http"), Registry: w.registry, Version: buildVersion(), Environment: w.settings.Environment,
 		Postgres: w.pingPostgres, Redis: func(ctx context.Context) error { return w.redis.Ping(ctx).Err() },
+		Edges: func(ctx context.Context) ([]edges.Edge, error) {
+			return edges.Running(ctx, w.redis, w.settings.Redis.Keys.Edges())
+		},
 		Progress: w.progress, Failing: w.group.Failing, Stopping: w.group.Stopping,
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/edges"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/lifecycle"
 )
 
@@ -40,6 +41,8 @@ type Config struct {
 
 	Postgres func(context.Context) error
 	Redis    func(context.Context) error
+	// Edges lists the edges that run.
+	Edges func(context.Context) ([]edges.Edge, error)
 	// Progress is when the slowest reader last got an answer from Redis; zero
 	// when it never did.
 	Progress func() time.Time
@@ -139,8 +142,10 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	writeError(w, http.StatusServiceUnavailable, "UNAVAILABLE", "The worker is starting: try again in a moment")
 }
 
-// timestamp is the current time as JavaScript's toISOString writes it.
-func timestamp() string { return time.Now().UTC().Format("2006-01-02T15:04:05.000Z") }
+func timestamp() string { return isoTime(time.Now()) }
+
+// isoTime is a time as JavaScript's toISOString writes it.
+func isoTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
 func write(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")

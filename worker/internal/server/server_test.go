@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/edges"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/lifecycle"
 )
 
@@ -30,6 +31,7 @@ func well() Config {
 		Log: zap.NewNop(), Registry: registry, Version: "v1.2.3", Environment: "staging",
 		Postgres: func(context.Context) error { return nil },
 		Redis:    func(context.Context) error { return nil },
+		Edges:    func(context.Context) ([]edges.Edge, error) { return []edges.Edge{}, nil },
 		Progress: time.Now,
 		Failing:  func() []lifecycle.Failure { return nil },
 		Stopping: func() bool { return false },
@@ -92,7 +94,7 @@ func TestHealthAnswersLikeTheSeed(t *testing.T) {
 				keys = append(keys, k)
 			}
 			slices.Sort(keys)
-			if want := []string{"database", "environment", "redis", "responseTime", "status", "timestamp", "uptime", "version"}; !slices.Equal(keys, want) {
+			if want := []string{"database", "edges", "environment", "redis", "responseTime", "status", "timestamp", "uptime", "version"}; !slices.Equal(keys, want) {
 				t.Errorf("fields %v, want %v", keys, want)
 			}
 			if ts, _ := got["timestamp"].(string); !regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`).MatchString(ts) {
@@ -103,6 +105,38 @@ func TestHealthAnswersLikeTheSeed(t *testing.T) {
 			}
 			if up, ok := got["uptime"].(float64); !ok || up < 0 || up > 60 {
 				t.Errorf("uptime = %v", got["uptime"])
+			}
+		})
+	}
+}
+
+func TestHealthNamesTheEdges(t *testing.T) {
+	two := []edges.Edge{
+		{ID: "a1", Version: "v1", PrivateKeyBackend: "libcrypto (OpenSSL 3.0.19)", Started: time.Date(2026, 11, 23, 9, 0, 0, 0, time.FixedZone("", 3600)), SeenAgo: 9900 * time.Millisecond},
+		{ID: "b2", Version: "v2", PrivateKeyBackend: "crypto/rsa", Started: time.Date(2026, 11, 23, 9, 30, 0, 0, time.UTC)},
+	}
+	for _, c := range []struct {
+		name  string
+		edges []edges.Edge
+		err   error
+		redis error
+		code  int
+		want  string
+	}{
+		{"two run", two, nil, nil, 200, `"edges":[` +
+			`{"id":"a1","version":"v1","private_key_backend":"libcrypto (OpenSSL 3.0.19)","started":"2026-11-23T08:00:00.000Z","seen_seconds_ago":9},` +
+			`{"id":"b2","version":"v2","private_key_backend":"crypto/rsa","started":"2026-11-23T09:30:00.000Z","seen_seconds_ago":0}]}`},
+		{"none runs, which is no illness of the worker's", []edges.Edge{}, nil, nil, 200, `"edges":[]}`},
+		{"they cannot be read, for which nobody need be woken up", nil, errAway, nil, 200, `"edges":null}`},
+		{"Redis is away", nil, errAway, errAway, 503, `"edges":null}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := well()
+			config.Redis = func(context.Context) error { return c.redis }
+			config.Edges = func(context.Context) ([]edges.Edge, error) { return c.edges, c.err }
+			code, _, body := ask(t, config, "GET", "/health")
+			if body = strings.TrimSpace(body); code != c.code || !strings.HasSuffix(body, c.want) {
+				t.Errorf("%d %s, want %d and at the end %s", code, body, c.code, c.want)
 			}
 		})
 	}

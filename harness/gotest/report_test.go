@@ -69,3 +69,39 @@ func TestArguments(t *testing.T) {
 		t.Errorf("with a package only that one is tested, got %q", one)
 	}
 }
+
+func TestCommandsByTheKeysThatCanBeBuilt(t *testing.T) {
+	var say bytes.Buffer
+	if err := Libcrypto(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, rsa string
+		given     []string
+		tagged    bool
+		runs      int
+	}{
+		{"every package: with libcrypto, then the keys without", "", nil, true, 3},
+		{"some packages: with libcrypto", "auto", []string{"./shared/event"}, true, 1},
+		{"without libcrypto", "go", nil, false, 1},
+		{"other tags", "", []string{"-tags=failpoints"}, false, 1},
+	} {
+		commands, err := Commands(context.Background(), &say, c.rsa, c.given)
+		if err != nil || len(commands) != c.runs || slices.Contains(commands[0], "-tags=libcrypto") != c.tagged {
+			t.Errorf("%s: got %q, %v", c.name, commands, err)
+		}
+		if c.runs == 3 && !slices.Contains(commands[2], "CGO_ENABLED=0") {
+			t.Errorf("%s: the last run has cgo: %q", c.name, commands[2])
+		}
+	}
+
+	t.Setenv("CC", "no-such-compiler")
+	if commands, err := Commands(context.Background(), &say, "libcrypto", nil); err == nil || !strings.Contains(err.Error(), "apt-get install gcc libc6-dev libssl-dev") {
+		t.Errorf("libcrypto was demanded without a compiler: got %q, %v", commands, err)
+	}
+	say.Reset()
+	commands, err := Commands(context.Background(), &say, "", nil)
+	if err != nil || len(commands) != 1 || slices.Contains(commands[0], "-tags=libcrypto") || !strings.Contains(say.String(), "Only the keys of crypto/rsa are tested") {
+		t.Errorf("no compiler: got %q, %v, and was told %q", commands, err, say.String())
+	}
+}

@@ -28,14 +28,16 @@ const (
 // "action forbidden by policy" (/usr/share/doc/init-system-helpers).
 const noStart = "#!/bin/sh\n# Here while caddy-whatsapp-flows installs packages; what was here before comes back.\nexit 101\n"
 
-func canInstall() bool {
+// CanInstall says whether this process may install packages: as root on Debian
+// or what is made of it.
+func CanInstall() bool {
 	_, err := exec.LookPath("apt-get")
 	return err == nil && os.Geteuid() == 0
 }
 
-// install puts Debian's packages on this machine without creating a database
+// Install puts Debian's packages on this machine without creating a database
 // cluster and without starting a service. It says first what it will do.
-func install(ctx context.Context, packages []string, say io.Writer) (err error) {
+func Install(ctx context.Context, packages []string, say io.Writer) (err error) {
 	fmt.Fprintf(say, "Not on this machine: %s. Installing with apt-get; no database cluster is created, and no service starts, neither now nor at boot.\n",
 		strings.Join(packages, ", "))
 	healed := errors.Join(putBack(policyFile), putBack(clusterFile)) // an earlier install was killed

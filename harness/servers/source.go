@@ -27,8 +27,8 @@ var errNothing = errors.New("no PostgreSQL and Redis servers to be found: " +
 func chooseSource(ctx context.Context, o Options, needPostgres, needRedis bool) (source, error) {
 	pg, redis := findBinaries()
 	missing := missingPackages(needPostgres && pg == "", needRedis && redis == "")
-	if len(missing) > 0 && !o.NoInstall && canInstall() {
-		if err := install(ctx, missing, o.Say); err != nil {
+	if len(missing) > 0 && !o.NoInstall && CanInstall() {
+		if err := Install(ctx, missing, o.Say); err != nil {
 			return source{}, fmt.Errorf("%w; install %v yourself, or set DATABASE_URL and REDIS_URL to servers you can spare", err, missing)
 		}
 		pg, redis = findBinaries()

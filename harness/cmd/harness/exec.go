@@ -24,17 +24,36 @@ func execute(ctx context.Context, stack *servers.Stack, args []string) error {
 // test runs go test over every module of the workspace, or with the arguments
 // given, and fails also when a test was skipped.
 func test(ctx context.Context, stack *servers.Stack, args []string) error {
-	command := append([]string{"go", "test", "-json"}, gotest.Arguments(ctx, os.Stderr, args)...)
+	commands, err := gotest.Commands(ctx, os.Stderr, os.Getenv("RSA"), args)
+	if err != nil {
+		return err
+	}
 	report := gotest.NewReport(os.Stdout)
 	read, write := io.Pipe()
 	done := make(chan error, 1)
 	go func() { done <- report.Read(read) }()
-	errRun := runGroup(ctx, stack, command, write)
+	var errRun error
+	for _, command := range commands {
+		errRun = errors.Join(errRun, runGroup(ctx, stack, command, write))
+	}
 	write.Close()
 	if err := <-done; err != nil {
 		return err
 	}
 	return errors.Join(errRun, report.Close())
+}
+
+// libcrypto makes sure that the fast private key can be built: it installs what
+// is missing where it can.
+func libcrypto(ctx context.Context) error {
+	err := gotest.Libcrypto(ctx)
+	if err != nil && servers.CanInstall() {
+		if err := servers.Install(ctx, gotest.LibcryptoPackages, os.Stderr); err != nil {
+			return err
+		}
+		err = gotest.Libcrypto(ctx)
+	}
+	return err
 }
 
 // runGroup runs a command in a process group of its own, so that whatever it

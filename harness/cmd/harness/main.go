@@ -5,6 +5,7 @@
 //	harness run               the same stack, left running until Ctrl-C
 //	harness exec -- command   run a command with DATABASE_URL and REDIS_URL set
 //	harness test [args]       go test of every module, with servers
+//	harness libcrypto         what a build with libcrypto needs: found or installed
 //	harness play directory    the recorded conversations of flows, in process
 //	harness secrets directory throw-away secrets, as docker-compose.yml wants them
 //
@@ -33,6 +34,9 @@ const usage = `usage: harness <command>
                      that live as long as it does
   test [arguments]   go test of every module, with such servers; arguments go to
                      go test (default: every package)
+  libcrypto          see that a C compiler and the headers of OpenSSL are here,
+                     which the fast private key needs; on Debian, as root,
+                     install them
   play directory     hold the recorded conversations of a flow's folder, or of each
                      flow in a folder of flows, against the engine in this
                      process, and print each step
@@ -88,6 +92,8 @@ func dispatch(ctx context.Context, args []string) error {
 		return withServers(ctx, servers.Options{}, func(stack *servers.Stack) error { return execute(ctx, stack, rest) })
 	case "test":
 		return withServers(ctx, servers.Options{}, func(stack *servers.Stack) error { return test(ctx, stack, args[1:]) })
+	case "libcrypto":
+		return libcrypto(ctx)
 	case "play":
 		return playConversations(ctx, args[1:])
 	case "secrets":

@@ -158,6 +158,25 @@ func TestComposeFileFitsTheBinaries(t *testing.T) {
 			t.Errorf("the images' user is not %s, which owns /data", uid)
 		}
 	})
+	t.Run("the edge's keys are in libcrypto, of one Debian release when built and run", func(t *testing.T) {
+		makefile, dockerfile := string(readFile(t, "Makefile")), string(readFile(t, "xcaddy.Dockerfile"))
+		tags := regexp.MustCompile(`LIBCRYPTO_TAGS := (\S+)`).FindStringSubmatch(makefile)
+		caddy := regexp.MustCompile(`CADDY_TAGS := (\S+)`).FindStringSubmatch(makefile)
+		if tags == nil || caddy == nil || !strings.Contains(dockerfile, "-tags="+caddy[1]+","+tags[1]+`"`) {
+			t.Errorf("xcaddy.Dockerfile does not build with the tags of the Makefile, %q and %q", caddy, tags)
+		}
+		for _, want := range []string{
+			"golang:${GO_VERSION}-${DEBIAN_RELEASE} AS build-edge", "FROM debian:${DEBIAN_RELEASE}-slim AS edge",
+			"CGO_ENABLED=1 CC=$machine-linux-gnu-gcc", "libssl-dev:${TARGETARCH}", "ca-certificates openssl ",
+		} {
+			if !strings.Contains(dockerfile, want) {
+				t.Errorf("xcaddy.Dockerfile lacks %q", want)
+			}
+		}
+		if _, edge, _ := strings.Cut(dockerfile, " AS edge\n"); compose.Services["edge"].Healthcheck.Test[1] == "wget" && !strings.Contains(edge[:strings.Index(edge, "FROM ")], " wget ") {
+			t.Error("the edge's health check runs wget, which its image does not have")
+		}
+	})
 	t.Run("xcaddy is called as in the Makefile", func(t *testing.T) {
 		makefile, dockerfile := string(readFile(t, "Makefile")), string(readFile(t, "xcaddy.Dockerfile"))
 		for _, tool := range []string{"CADDY_VERSION", "XCADDY_VERSION"} {

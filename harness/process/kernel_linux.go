@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,6 +33,22 @@ func AwaitEnd(pid int, within time.Duration) bool {
 // dieWithParent has the kernel kill the program when the thread that starts it
 // ends.
 func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGKILL }
+
+// pinThread keeps the calling thread, and the program that it starts, on the
+// CPUs with these numbers; no number changes nothing.
+func pinThread(cpus []int) error {
+	if len(cpus) == 0 {
+		return nil
+	}
+	var set unix.CPUSet
+	for _, cpu := range cpus {
+		set.Set(cpu)
+	}
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pinning to the CPUs %v: %w", cpus, err)
+	}
+	return nil
+}
 
 // childrenOf returns the children of a process.
 func childrenOf(parent int) []int {

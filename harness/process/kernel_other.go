@@ -3,6 +3,7 @@
 package process
 
 import (
+	"errors"
 	"syscall"
 	"time"
 )
@@ -11,6 +12,13 @@ import (
 // killed Postgres takes a moment until its backends notice.
 
 func dieWithParent(*syscall.SysProcAttr) {}
+
+func pinThread(cpus []int) error {
+	if len(cpus) == 0 {
+		return nil
+	}
+	return errors.New("programs are pinned to CPUs on Linux only")
+}
 
 func childrenOf(int) []int { return nil }
 

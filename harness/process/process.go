@@ -27,7 +27,10 @@ type Process struct {
 // terminal nor a signal to this process's group reaches it first, and has the
 // kernel kill it when this process dies. What it writes goes where cmd says, and
 // its end is kept for Tail.
-func Start(cmd *exec.Cmd) (*Process, error) {
+//
+// cpus, if any, are the numbers of the CPUs that it is kept on from its first
+// instruction on, with all it starts (Linux only): a Go program counts them.
+func Start(cmd *exec.Cmd, cpus ...int) (*Process, error) {
 	p := &Process{cmd: cmd, done: make(chan struct{}), tail: &tail{}}
 	cmd.Stdout, cmd.Stderr = p.tail.with(cmd.Stdout), p.tail.with(cmd.Stderr)
 	if cmd.SysProcAttr == nil {
@@ -44,14 +47,19 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 		// The signal at the parent's death follows the thread that forked, not
 		// the process: that thread must live until the program has ended.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
+		err := pinThread(cpus)
+		if err == nil {
+			err = cmd.Start()
+		}
 		started <- err
 		if err == nil {
 			if p.err = cmd.Wait(); errors.Is(p.err, exec.ErrWaitDelay) {
 				p.err = nil
 			}
 			close(p.done)
+		}
+		if len(cpus) == 0 {
+			runtime.UnlockOSThread() // a pinned thread ends with its goroutine
 		}
 	}()
 	if err := <-started; err != nil {

@@ -38,6 +38,7 @@ type Options struct {
 	TLS       bool     // serve https://localhost by Caddy's internal authority; else plain http
 	Logs      bool     // write what edge and worker print to EdgeLog and WorkerLog
 	EdgeEnv   []string // more of the edge's environment
+	EdgeCPUs  []int    // the numbers of the CPUs that the edge is kept on; any when empty
 	Worker    []string // more of the worker's
 }
 
@@ -113,20 +114,24 @@ func New(ctx context.Context, o Options) (s *Site, err error) {
 
 // StartEdge runs bin/caddy with its Caddyfile and returns when it serves.
 func (s *Site) StartEdge(ctx context.Context) error {
+	if err := s.LaunchEdge(); err != nil {
+		return err
+	}
+	return s.waitFor(ctx, s.Edge, "the edge", s.edgeServes)
+}
+
+// LaunchEdge is StartEdge without the waiting.
+func (s *Site) LaunchEdge() error {
 	caddyfile := cmp.Or(s.o.Caddyfile, filepath.Join(s.o.Root, "Caddyfile"))
 	cmd := s.EdgeCommand("run", "--config", caddyfile, "--adapter", "caddyfile")
 	if err := s.logTo(cmd, s.EdgeLog()); err != nil {
 		return err
 	}
-	started, err := process.Start(cmd)
-	if err != nil {
-		return err
+	started, err := process.Start(cmd, s.o.EdgeCPUs...)
+	if err == nil {
+		s.Edge = started
 	}
-	s.Edge = started
-	if err := s.waitFor(ctx, started, "the edge", s.edgeServes); err != nil {
-		return err
-	}
-	return nil
+	return err
 }
 
 // EdgeCommand is bin/caddy with the environment of this installation.

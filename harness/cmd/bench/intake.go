@@ -4,36 +4,60 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/load"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/servers"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/site"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 )
 
+// worker measures the worker on servers of its own, with nothing pinned: it and
+// Postgres share the machine.
+func worker(ctx context.Context, b build, events int) (_ *Worker, err error) {
+	fmt.Fprintln(os.Stderr, "worker: webhooks from stream to commit")
+	stack, err := servers.Start(ctx, servers.Options{Durable: true, Private: true})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, stack.Close()) }()
+	s, err := site.New(ctx, site.Options{
+		Root: b.root, Bin: b.bin, Servers: stack,
+		Worker: []string{"CALLBACK_WEBHOOK_URL="}, // intake is measured, not delivery
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	return intake(ctx, s, events)
+}
+
 // intake measures the worker from stream to commit: the streams are filled
 // while no worker runs, then one is started and watched until they are empty.
 // Each entry is a webhook of its own with one finished form, the costliest kind:
 // it becomes an event, a message, a contact and an answer.
-func intake(ctx context.Context, s *site.Site, events int) (row, error) {
+func intake(ctx context.Context, s *site.Site, events int) (*Worker, error) {
 	options, err := redis.ParseURL(s.RedisURL)
 	if err != nil {
-		return row{}, err
+		return nil, err
 	}
 	client := redis.NewClient(options)
 	defer client.Close()
 	keys := keyspace.New(s.Prefix, 0)
 
 	if err := fill(ctx, client, keys, events); err != nil {
-		return row{}, fmt.Errorf("filling the streams: %w", err)
+		return nil, fmt.Errorf("filling the streams: %w", err)
 	}
 	if err := s.StartWorker(ctx); err != nil {
-		return row{}, err
+		return nil, err
 	}
 	defer func() { _ = s.Worker.End(syscall.SIGTERM, 30*time.Second) }()
 
@@ -45,30 +69,30 @@ func intake(ctx context.Context, s *site.Site, events int) (row, error) {
 	for {
 		left, err := s.Unread(ctx)
 		if err != nil {
-			return row{}, err
+			return nil, err
 		}
 		if begun.IsZero() && left < int64(events) {
 			begun, first = time.Now(), left
-			if cpuBefore, err = processCPU(s.Worker.PID()); err != nil {
-				return row{}, err
+			if cpuBefore, err = load.CPU(s.Worker.PID()); err != nil {
+				return nil, err
 			}
 		}
 		if left == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
-			return row{}, fmt.Errorf("%d of %d entries are still in the streams after two minutes:\n%s", left, events, s.Worker.Tail())
+			return nil, fmt.Errorf("%d of %d entries are still in the streams after two minutes:\n%s", left, events, s.Worker.Tail())
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
 	took := time.Since(begun)
-	cpu, err := processCPU(s.Worker.PID())
+	cpu, err := load.CPU(s.Worker.PID())
 	if err != nil {
-		return row{}, err
+		return nil, err
 	}
-	rss, err := residentMemory(s.Worker.PID())
+	rss, _, err := load.Memory(s.Worker.PID())
 	if err != nil {
-		return row{}, err
+		return nil, err
 	}
 
 	var stored int
@@ -76,16 +100,17 @@ func intake(ctx context.Context, s *site.Site, events int) (row, error) {
 		return db.QueryRow(ctx, "select count(*) from flow_responses").Scan(&stored)
 	})
 	if err != nil {
-		return row{}, err
+		return nil, err
 	}
 	if stored != events {
-		return row{}, fmt.Errorf("%d answers are stored of %d sent", stored, events)
+		return nil, fmt.Errorf("%d answers are stored of %d sent", stored, events)
 	}
-	return row{
-		name: "worker, webhook to commit", requests: int(first), took: took,
-		cpu: (cpu - cpuBefore) / time.Duration(first), rss: rss,
-		bar: "≥ 8 000/s", met: float64(first)/took.Seconds() >= 8000,
-	}, nil
+	x := &Worker{
+		Webhooks: int(first), PerSecond: float64(first) / took.Seconds(),
+		CPU: us(cpu-cpuBefore) / float64(first), RSS: mb(rss),
+	}
+	x.Bars = []Bar{atLeast("≥ 8 000/s", x.PerSecond, 8000)}
+	return x, nil
 }
 
 // fill appends events webhooks to the streams, numbered as an edge does.

@@ -1,127 +1,163 @@
 // Command bench measures the edge and the worker on this machine, from their
-// real binaries over a real Redis (append-only file, fsync at every write) and a
-// real Postgres (fsync on), and prints a table.
+// real binaries over a real Redis (append-only file on) and a real Postgres
+// (fsync on): a table of every kind of request, an overload, the start and the
+// memory of the edge, and the worker's way from stream to commit. With -growth
+// it measures what grows with sessions, flows, shards, keys and payloads; with
+// -base the edge beside that of another revision.
 //
-// Machines differ and are noisy. So the cost of the edge is given as a multiple
-// of B, the CPU time of one RSA-2048 OAEP decryption by the same key backend in
-// the same run, measured right before and after.
+// Machines differ and are noisy. So what costs a private operation is also given
+// as a multiple of B, one RSA-2048 private operation by `openssl speed` on the
+// same core right before and after; and what is compared is measured in turns.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/servers"
-	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/site"
 )
 
-// row is one line of the table.
-type row struct {
-	name        string
-	connections int
-	requests    int
-	took        time.Duration
-	cpu         time.Duration // of the process under test, per request
-	redis       time.Duration // of Redis, per request
-	times       latencies
-	rss         int64
-	b           time.Duration // B right before and after this line; 0 where it is no measure
-	bar         string
-	met         bool
+// options are the flags.
+type options struct {
+	bin, json, base string
+	requests, runs  int
+	connections     []int
+	events          int
+	overloadSeconds float64
+	starts          int
+	growth          bool
+	sessions        int
+	only            selection
 }
 
 func main() {
-	requests := flag.Int("requests", 1500, "flow requests per line of the table")
-	events := flag.Int("events", 60000, "webhooks for the worker")
-	only := flag.String("only", "", "measure the edge or the worker alone")
-	flag.Parse()
-	if *only == "worker" {
-		*requests = 0
-	} else if *only == "edge" {
-		*events = 0
-	} else if *only != "" {
-		fmt.Fprintf(os.Stderr, "bench: -only is %q, expected edge or worker\n", *only)
+	o, err := readOptions()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *requests, *events); err != nil {
+	if err := bench(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, requests, events int) (err error) {
+func readOptions() (o options, err error) {
+	var only, connections string
+	flag.StringVar(&o.bin, "bin", "bin", "directory of caddy and worker")
+	flag.StringVar(&o.json, "json", "", "write everything to this file as well")
+	flag.StringVar(&o.base, "base", "", "build this revision and compare with it")
+	flag.IntVar(&o.requests, "requests", 1000, "flow requests of each run of a line; cheap requests are more")
+	flag.IntVar(&o.runs, "runs", 3, "how often each line is measured; the table shows the medians")
+	flag.StringVar(&connections, "connections", "1,4,32", "numbers of connections of the table")
+	flag.IntVar(&o.events, "events", 60000, "webhooks for the worker")
+	flag.Float64Var(&o.overloadSeconds, "overload-seconds", 5, "how long the overload lasts")
+	flag.IntVar(&o.starts, "starts", 5, "how often the edge is started to see how long that takes")
+	flag.BoolVar(&o.growth, "growth", false, "measure growth instead of the table")
+	flag.IntVar(&o.sessions, "sessions", 1000000, "the most sessions that growth is measured with")
+	flag.StringVar(&only, "only", "", "measure only these lines and parts, with commas between them")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return o, fmt.Errorf("%q is no flag; -help lists them", flag.Arg(0))
+	}
+	if o.requests < 1 || o.runs < 1 || o.events < 1 || o.sessions < 1 || o.starts < 1 || !(o.overloadSeconds > 0) {
+		return o, errors.New("-requests, -runs, -events, -sessions, -starts and -overload-seconds must be more than nothing")
+	}
+	if o.growth && o.base != "" {
+		return o, errors.New("-growth and -base exclude each other")
+	}
+	if *profiled != "" && !slices.Contains(blockNames(), *profiled) {
+		return o, fmt.Errorf("-profile names %q, expected one of %s", *profiled, strings.Join(blockNames(), ","))
+	}
+	for text := range strings.SplitSeq(connections, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return o, fmt.Errorf("-connections is %q, expected numbers such as 1,4,32", connections)
+		}
+		o.connections = append(o.connections, n)
+	}
+	known := tableParts()
+	if o.growth {
+		known = growthParts()
+	} else if o.base != "" {
+		known = blockNames()
+	}
+	o.only, err = parseSelection(only, known)
+	return o, err
+}
+
+func bench(ctx context.Context, o options) (err error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return err
 	}
-	stack, err := servers.Start(ctx, servers.Options{Durable: true})
-	if err != nil {
+	if o.bin, err = filepath.Abs(o.bin); err != nil {
 		return err
 	}
-	defer func() { _ = stack.Close() }()
-	s, err := site.New(ctx, site.Options{
-		Root: root, Bin: filepath.Join(root, "bin"), Servers: stack,
-		Worker: []string{"CALLBACK_WEBHOOK_URL="}, // intake is measured, not delivery
-	})
-	if err != nil {
+	b := build{root: root, bin: o.bin}
+	if b.commit, err = commitOf(ctx, b); err != nil {
 		return err
 	}
-	defer func() { _ = s.Close() }()
-
-	var rows []row
-	if events > 0 {
-		r, err := intake(ctx, s, events)
-		if err != nil {
+	report := &Report{Taken: time.Now().UTC().Truncate(time.Second)}
+	if !o.growth && o.base == "" && o.only.has(partWorker) {
+		if report.Worker, err = worker(ctx, b, o.events); err != nil {
 			return fmt.Errorf("worker: %w", err)
 		}
-		rows = append(rows, r)
 	}
-	if requests > 0 {
-		measured, err := edge(ctx, s, filepath.Join(root, "examples"), requests)
-		if err != nil {
-			return fmt.Errorf("edge: %w", err)
-		}
-		rows = append(measured, rows...)
+	c, instead, err := divideCores()
+	if err != nil {
+		return err
 	}
-	printTable(rows)
-	return nil
+	if instead != "" {
+		fmt.Fprintln(os.Stderr, instead)
+	}
+	r := rounds{runs: o.runs, unit: o.requests, connections: o.connections, cores: c, say: os.Stderr}
+	if r.redisBenchmark, err = exec.LookPath("redis-benchmark"); err != nil {
+		fmt.Fprintln(os.Stderr, "there is no redis-benchmark to compare webhooks with (Debian, Ubuntu: sudo apt-get install redis-tools)")
+	}
+	// Of its own: the fsync policy is changed between lines.
+	stack, err := servers.Start(ctx, servers.Options{Durable: true, Private: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stack.Close()) }()
+	m := measurement{Report: report, build: b, rounds: r, stack: stack, out: os.Stdout}
+	switch {
+	case o.growth:
+		err = m.growth(ctx, o.sessions, o.only)
+	case o.base != "":
+		err = m.compare(ctx, o.base, o.only)
+	default:
+		err = m.table(ctx, o)
+	}
+	if err != nil {
+		return err
+	}
+	if o.json != "" {
+		err = report.write(o.json)
+	}
+	return err
 }
 
-func printTable(rows []row) {
-	fmt.Print("B is the CPU time of one RSA-2048 OAEP decryption by crypto/rsa, the mean of right before and right after each line.\n\n")
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "what\tconns\trequests\tper second\tp50\tp99\tCPU each\tB\t× B\tRedis CPU\tRSS\tbar\t")
-	for _, r := range rows {
-		dash := func(ok bool, s string) string {
-			if !ok {
-				return "-"
-			}
-			return s
-		}
-		verdict := ""
-		if r.bar != "" {
-			verdict = r.bar + ": missed"
-			if r.met {
-				verdict = r.bar + ": met"
-			}
-		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t%d MB\t%s\t\n",
-			r.name, dash(r.connections > 0, fmt.Sprint(r.connections)), r.requests, float64(r.requests)/r.took.Seconds(),
-			dash(len(r.times) > 0, microseconds(r.times.quantile(0.5))), dash(len(r.times) > 0, microseconds(r.times.quantile(0.99))),
-			microseconds(r.cpu), dash(r.b > 0, microseconds(r.b)), dash(r.b > 0, fmt.Sprintf("%.2f", float64(r.cpu)/float64(r.b))), dash(r.redis > 0, microseconds(r.redis)), r.rss>>20, verdict)
+// commitOf is the version that the edge says it is of.
+func commitOf(ctx context.Context, b build) (string, error) {
+	version, err := run(ctx, b.root, filepath.Join(b.bin, "caddy"), "version")
+	if err != nil {
+		return "", fmt.Errorf("%w (make build builds it)", err)
 	}
-	w.Flush()
-}
-
-func microseconds(d time.Duration) string {
-	return fmt.Sprintf("%.0f µs", float64(d)/float64(time.Microsecond))
+	version, _, _ = strings.Cut(version, " ")
+	return strings.TrimPrefix(version, "whatsapp-flows-"), nil
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -325,6 +326,50 @@ func TestWhatAnErrorPageReadsIsNotCounted(t *testing.T) {
 	}
 	if bodies.Taken() != 0 {
 		t.Errorf("%d bytes are taken with no request under way", bodies.Taken())
+	}
+}
+
+// watchedKey calls before each of its operations.
+type watchedKey struct {
+	crypto.Decrypter
+	before func()
+}
+
+func (k watchedKey) Decrypt(rand io.Reader, ciphertext []byte, options crypto.DecrypterOpts) ([]byte, error) {
+	k.before()
+	return k.Decrypter.Decrypt(rand, ciphertext, options)
+}
+
+// An operation never gives its processor back before its end. So who comes
+// meanwhile must be let in the line before the next begins: in the scheduler's own
+// queue nobody counts it, and nobody is refused.
+func TestWhoIsDueStandsInTheLineBeforeAnOperationBegins(t *testing.T) {
+	h, s := bareHandler(t, "engine")
+	before := gate
+	one := admission.New(1, time.Now)
+	gate = func() *admission.Gate { return one }
+	t.Cleanup(func() { gate = before })
+	var seen []int
+	key := &h.only.keys[0]
+	key.Decrypter = watchedKey{key.Decrypter, func() { seen = append(seen, one.Stats().Waiting) }}
+	ping := seal(t, s.public, request{"version": "3.0", "action": "ping"}).body
+
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const users = 20
+	var all sync.WaitGroup
+	for range users {
+		all.Go(func() {
+			r := httptest.NewRequest(http.MethodPost, booking, bytes.NewReader(ping))
+			r.Header.Set(signatureHeader, signed(ping)[signatureHeader])
+			w := httptest.NewRecorder()
+			if err := h.ServeHTTP(w, r, nil); err != nil || w.Code != http.StatusOK {
+				t.Errorf("status %d, %v", w.Code, err)
+			}
+		})
+	}
+	all.Wait()
+	if len(seen) != users || slices.Max(seen) < users/2 {
+		t.Errorf("%d users at once: beside each operation %d waited, expected most of them beside the first", users, seen)
 	}
 }
 

@@ -44,27 +44,31 @@ func OpenAt(ctx context.Context, address string, calls []Call, arrivals []time.D
 	defer alarm.close()
 
 	answers, bodies := make([]Answer, len(calls)), make([][]byte, len(calls))
-	due := make(chan int, len(calls)) // who sets the pace never waits for the server
+	var free pool
 	var wg sync.WaitGroup
 	start := time.Now()
 	for _, c := range all {
+		work := &worker{due: make(chan int, 1)}
+		free.idle = append(free.idle, work)
 		wg.Go(func() {
-			for i := range due {
-				if ctx.Err() != nil {
-					answers[i] = Answer{Err: errNotSent}
-					continue
+			for i := range work.due {
+				for ; i >= 0; i = free.next(work) {
+					if ctx.Err() != nil {
+						answers[i] = Answer{Err: errNotSent}
+						continue
+					}
+					status, body, err := c.exchange(ctx, calls[i].Request)
+					answers[i] = Answer{Status: status, Took: time.Since(start) - arrivals[i], Err: err}
+					bodies[i] = bytes.Clone(body)
 				}
-				status, body, err := c.exchange(ctx, calls[i].Request)
-				answers[i] = Answer{Status: status, Took: time.Since(start) - arrivals[i], Err: err}
-				bodies[i] = bytes.Clone(body)
 			}
 		})
 	}
 	for i, arrival := range arrivals {
 		alarm.sleep(time.Until(start.Add(arrival)))
-		due <- i
+		free.add(i)
 	}
-	close(due)
+	free.end()
 	wg.Wait()
 	took := time.Since(start)
 	for i, call := range calls {
@@ -73,6 +77,56 @@ func OpenAt(ctx context.Context, address string, calls []Call, arrivals []time.D
 		}
 	}
 	return Result{Took: took, Answers: answers}, context.Cause(ctx)
+}
+
+// pool gives each call to the connection that was used last, as the pools of HTTP
+// clients do (net/http's Transport among them): as many connections are in use as
+// the server needs to be, not all in turn. Its calls wait in line when none is free.
+type pool struct {
+	mu      sync.Mutex
+	idle    []*worker
+	waiting []int
+	ended   bool
+}
+
+// worker is who uses one connection.
+type worker struct{ due chan int }
+
+// add takes a call that is due. It never waits for the server.
+func (p *pool) add(call int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if last := len(p.idle) - 1; last >= 0 {
+		p.idle[last].due <- call
+		p.idle = p.idle[:last]
+	} else {
+		p.waiting = append(p.waiting, call)
+	}
+}
+
+// next is the call that has waited longest, or -1; then w is idle.
+func (p *pool) next(w *worker) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waiting) > 0 {
+		call := p.waiting[0]
+		p.waiting = p.waiting[1:]
+		return call
+	}
+	if p.idle = append(p.idle, w); p.ended {
+		close(w.due)
+	}
+	return -1
+}
+
+// end lets the workers end when no call waits any more.
+func (p *pool) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
+	for _, w := range p.idle {
+		close(w.due)
+	}
 }
 
 // Even are n arrivals at equal distances, perSecond of them in a second.

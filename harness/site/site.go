@@ -238,12 +238,19 @@ func (s *Site) LoadFlows(ctx context.Context, dir string) (string, error) {
 	return started.Tail(), nil
 }
 
-// baseEnv keeps both programs away from what else is on this machine.
+// baseEnv keeps both programs away from what else is on this machine, but not from
+// how they are to use it.
 func baseEnv(dir string) []string {
-	return []string{
+	env := []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir,
 		"XDG_DATA_HOME=" + filepath.Join(dir, "data"), "XDG_CONFIG_HOME=" + filepath.Join(dir, "config"),
 	}
+	for _, name := range []string{"GOGC", "GOMEMLIMIT", "GOMAXPROCS", "OPENSSL_ia32cap"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // waitFor calls ready until it succeeds, the program ends, or time is up.

@@ -5,7 +5,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -64,17 +66,23 @@ type benchFigures struct {
 	XAdd      float64 `json:"redis_benchmark_xadd_per_second"`
 }
 
-// The benchmarks are run seldom. This runs nearly all of their parts with next
-// to no requests, so that they work when they are wanted; it looks at no figure's
-// size.
-func TestBench(t *testing.T) {
-	t.Parallel()
+func buildBench(t *testing.T) string {
+	t.Helper()
 	bench := filepath.Join(t.TempDir(), "bench")
 	build := exec.Command("go", "build", "-o", bench, "./harness/cmd/bench")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
+	return bench
+}
+
+// The benchmarks are run seldom. This runs nearly all of their parts with next
+// to no requests, so that they work when they are wanted; it looks at no figure's
+// size.
+func TestBench(t *testing.T) {
+	t.Parallel()
+	bench := buildBench(t)
 	measure := func(t *testing.T, args ...string) (report benchReport) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "report.json")
@@ -148,6 +156,38 @@ func TestBench(t *testing.T) {
 			t.Errorf("measured %+v, want three sizes of sessions", r.Growth)
 		}
 	})
+}
+
+// The commands that README.md and docs/performance.md show, as make would run
+// them but with few requests.
+func TestDocumentedBenchCommands(t *testing.T) {
+	t.Parallel()
+	bench := buildBench(t)
+	shown := regexp.MustCompile(`(?m)^    ((?:[A-Z_a-z0-9]+=\S+ )?)(make bench.*ARGS=.*)$`)
+	found := 0
+	for _, document := range []string{"README.md", "docs/performance.md"} {
+		for _, command := range shown.FindAllStringSubmatch(string(readFile(t, document)), -1) {
+			found++
+			t.Run(command[2], func(t *testing.T) {
+				t.Parallel()
+				lines := strings.Split(strings.TrimSpace(shell(t, root, command[2]+" --dry-run --silent --assume-old=build")), "\n")
+				run, ok := strings.CutPrefix(lines[len(lines)-1], "go run ./harness/cmd/bench ")
+				if !ok {
+					t.Fatalf("make would run %q", lines)
+				}
+				run = command[1] + "DATABASE_URL= REDIS_URL= " + bench + " " + run + " -bin " + built + " -connections 4 -runs 1"
+				if strings.Contains(run, "-profile ") {
+					run += " -requests 4000 -profile-seconds 1 -profile-file " + filepath.Join(t.TempDir(), "edge.prof")
+				} else {
+					run += " -requests 24"
+				}
+				shell(t, root, run)
+			})
+		}
+	}
+	if found < 5 {
+		t.Errorf("%d commands with ARGS are documented, expected 5", found)
+	}
 }
 
 // wantFigures refuses a line in which something was not measured.

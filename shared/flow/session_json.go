@@ -175,28 +175,10 @@ func (s *Session) Encode() []byte {
 		b = append(b, ']')
 	}
 	if len(s.Answers) > 0 {
-		b = append(b, `,"a":{`...)
-		var room [16]string
-		for i, screen := range rawjson.SortedNames(room[:0], s.Answers) {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(rawjson.AppendString(b, screen), ':')
-			b = rawjson.AppendObject(b, s.Answers[screen])
-		}
-		b = append(b, '}')
+		b = rawjson.AppendMap(append(b, `,"a":`...), s.Answers, rawjson.AppendObject)
 	}
 	if len(s.Latest) > 0 {
-		b = append(b, `,"l":{`...)
-		var room [16]string
-		for i, key := range rawjson.SortedNames(room[:0], s.Latest) {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = append(rawjson.AppendString(b, key), ':')
-			b = rawjson.AppendString(b, s.Latest[key])
-		}
-		b = append(b, '}')
+		b = rawjson.AppendMap(append(b, `,"l":`...), s.Latest, rawjson.AppendString)
 	}
 	b = s.Started.AppendFormat(append(b, `,"t":"`...), time.RFC3339Nano)
 	b = append(b, '"')

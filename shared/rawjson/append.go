@@ -63,6 +63,12 @@ func AppendString(b []byte, s string) []byte {
 // AppendObject appends an object of values that are valid JSON, its names
 // sorted.
 func AppendObject(b []byte, members map[string]json.RawMessage) []byte {
+	return AppendMap(b, members, func(b []byte, value json.RawMessage) []byte { return append(b, value...) })
+}
+
+// AppendMap appends an object of what appendValue appends for each value, its
+// names sorted.
+func AppendMap[V any](b []byte, members map[string]V, appendValue func([]byte, V) []byte) []byte {
 	var room [16]string
 	b = append(b, '{')
 	for i, name := range SortedNames(room[:0], members) {
@@ -70,7 +76,7 @@ func AppendObject(b []byte, members map[string]json.RawMessage) []byte {
 			b = append(b, ',')
 		}
 		b = append(AppendString(b, name), ':')
-		b = append(b, members[name]...)
+		b = appendValue(b, members[name])
 	}
 	return append(b, '}')
 }

@@ -177,7 +177,7 @@ func TestDocumentedBenchCommands(t *testing.T) {
 				}
 				run = command[1] + "DATABASE_URL= REDIS_URL= " + bench + " " + run + " -bin " + built + " -connections 4 -runs 1"
 				if strings.Contains(run, "-profile ") {
-					run += " -requests 4000 -profile-seconds 1 -profile-file " + filepath.Join(t.TempDir(), "edge.prof")
+					run += " -requests 2500 -profile-seconds 1 -profile-file " + filepath.Join(t.TempDir(), "edge.prof")
 				} else {
 					run += " -requests 24"
 				}

@@ -50,6 +50,7 @@ func (c *command) resolve(way error) {
 		c.err = nil
 		return
 	}
+	c.reply = nil
 	if c.err == nil {
 		c.err = way
 	}

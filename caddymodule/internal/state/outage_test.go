@@ -210,6 +210,18 @@ func TestRefusedCommandFailsAlone(t *testing.T) {
 	}
 }
 
+func TestEmptyAnswerIsNone(t *testing.T) {
+	b := setup(t, Options{})
+	if err := b.client.Set(t.Context(), b.keys.Index(), "", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	c := &command{ctx: t.Context(), node: b.client, cmd: redis.NewStringCmd(t.Context(), "get", b.keys.Index())}
+	b.send(t.Context(), []*command{c})
+	if c.reply != nil || c.err == nil || certainlyNotWritten(c.err) {
+		t.Errorf("the command ends with %q, %v, expected no reply and that nobody knows", c.reply, c.err)
+	}
+}
+
 func TestEachWriterOfABatchIsToldOfMissingReplicas(t *testing.T) {
 	b := setup(t, Options{Wait: 1, WaitTimeout: 5 * time.Millisecond})
 	var wg sync.WaitGroup

@@ -75,9 +75,18 @@ func (s *Store) once(c *command, key string) {
 	cluster.ReloadState(c.ctx)
 	if !to.waits && (redis.HasErrorPrefix(c.err, "MOVED") || redis.HasErrorPrefix(c.err, "ASK") || redis.HasErrorPrefix(c.err, "TRYAGAIN")) {
 		c.cmd = redis.NewStringCmd(c.ctx, c.args...)
-		c.resolve(cluster.Process(c.ctx, c.cmd))
+		c.resolve(cluster.Process(c.ctx, redirected{c.cmd}))
 	}
 }
+
+// redirected is a command on its way to where a cluster says that its slot is
+// now. The client of a cluster sends a command again also when its answer was
+// lost: an entry would be appended twice, and a step would meet its own answer
+// and give the number of its entry away once more.
+type redirected struct{ *redis.StringCmd }
+
+// NoRetry is asked after each try.
+func (r redirected) NoRetry() bool { return !certainlyNotWritten(r.Err()) }
 
 // send sends a batch to the node of its commands.
 func (s *Store) send(ctx context.Context, batch []*command) {

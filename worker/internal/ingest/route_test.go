@@ -107,6 +107,7 @@ func TestAnAnswerGoesToTheEndpointsOfItsFlow(t *testing.T) {
 			}
 			s.expect("1", "SELECT count(DISTINCT event_id) FROM deliveries WHERE event_type = 'flow.completed'")
 			s.expect("csat", "SELECT DISTINCT flow FROM deliveries")
+			s.expect("7", "SELECT DISTINCT substr(id::text, 15, 1) FROM deliveries") // UUIDs of that version, in order of time
 			s.expect("true", "SELECT bool_and(run_at <= now()) FROM deliveries")
 		})
 	}

@@ -181,13 +181,17 @@ const joinSessions = `
 		FROM joined WHERE d.subject_id = joined.id AND d.event_type = 'flow.completed' AND d.state = 'due' AND d.body IS NULL),
 	routed AS (
 		INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, flow, ordering_key)
-		SELECT gen_random_uuid(), j.account, e.id, 'flow.completed', ` + completedID + `, j.answered_at, j.id, j.answered_at, j.flow,
+		SELECT ` + newDeliveryID + `, j.account, e.id, 'flow.completed', ` + completedID + `, j.answered_at, j.id, j.answered_at, j.flow,
 			CASE WHEN e.ordered THEN j.token_hash END
 		FROM joined j JOIN callback_endpoints e ON e.account IN ('*', j.account) AND e.status <> 'off' AND j.flow = ANY (e.flows)
 			AND EXISTS (SELECT FROM unnest(e.events) AS p WHERE p = 'flow.completed'
 				OR right(p, 1) = '*' AND starts_with('flow.completed', left(p, -1)))
 		ON CONFLICT DO NOTHING)
 	SELECT count(*) FROM joined`
+
+// newDeliveryID is a UUIDv7 of the response's time: deliveries are listed in the
+// order of their ids.
+const newDeliveryID = `(left(j.id::text, 18) || right(gen_random_uuid()::text, 18))::uuid`
 
 // completedID is eventtype.ID of FlowCompleted, whose code is 1: the lowest bit of
 // the response's id is turned over.

@@ -37,13 +37,19 @@ func newSuite(t *testing.T) *suite {
 	t.Helper()
 	t.Parallel()
 	client, keys, _ := testkit.Redis(t, 2)
-	s := &suite{T: t, client: client, keys: keys}
 	o, err := redis.ParseURL(testkit.RedisURL(t))
 	if err != nil {
 		t.Fatal("REDIS_URL is not a Redis URL")
 	}
+	return suiteOn(t, redis.UniversalOptions{Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, DB: o.DB}, client, keys)
+}
+
+// suiteOn is a suite on another Redis than the shared one.
+func suiteOn(t *testing.T, o redis.UniversalOptions, client redis.UniversalClient, keys keyspace.Keys) *suite {
+	t.Helper()
+	s := &suite{T: t, client: client, keys: keys}
 	s.config = Config{
-		Redis: redis.UniversalOptions{Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, DB: o.DB},
+		Redis: o,
 		Keys:  keys, Consumer: "w", Write: s.write, ClaimEvery: 50 * time.Millisecond, StopTimeout: 5 * time.Second,
 		Metrics: prometheus.NewRegistry(),
 	}

@@ -1,14 +1,15 @@
 package testkit
 
 import (
-	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
-// Proxy stands before a server so that a test can take it away: cut, every
-// connection breaks and new ones are refused, as when the server is killed.
+// Proxy stands before a server so that a test can take it away. Cut, every
+// connection breaks and new ones are refused, as when the server is killed. As a
+// black hole it says nothing and lets nothing through, as when a cable is pulled.
 type Proxy struct {
 	Address string
 
@@ -17,14 +18,21 @@ type Proxy struct {
 	mu       sync.Mutex
 	listener net.Listener
 	conns    map[net.Conn]bool
+	pairs    map[*pair]bool
+	hole     bool
 	running  sync.WaitGroup
+}
+
+// pair is a connection and the one behind it.
+type pair struct {
+	swallowed atomic.Bool // nothing passes any more
 }
 
 // NewProxy reserves an address before upstream (host:port) that refuses
 // connections until Open is called.
 func NewProxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
-	p := &Proxy{t: t, upstream: upstream, conns: make(map[net.Conn]bool)}
+	p := &Proxy{t: t, upstream: upstream, conns: make(map[net.Conn]bool), pairs: make(map[*pair]bool)}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +96,31 @@ func (p *Proxy) drop(conn net.Conn) {
 	delete(p.conns, conn)
 }
 
+// BlackHole swallows everything from now on, of new connections too, and breaks
+// none: neither side learns that the other is gone. Off again, new connections
+// get through; those that were swallowed never do.
+func (p *Proxy) BlackHole(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hole = on
+	for pair := range p.pairs {
+		pair.swallowed.Store(pair.swallowed.Load() || on)
+	}
+}
+
+func (p *Proxy) pair() (made *pair, remove func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	made = &pair{}
+	made.swallowed.Store(p.hole)
+	p.pairs[made] = true
+	return made, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.pairs, made)
+	}
+}
+
 func (p *Proxy) forward(conn net.Conn) {
 	defer p.drop(conn)
 	upstream, err := net.Dial("tcp", p.upstream)
@@ -98,12 +131,32 @@ func (p *Proxy) forward(conn net.Conn) {
 	if !p.keep(conn) || !p.keep(upstream) {
 		return
 	}
+	pair, remove := p.pair()
+	defer remove()
 	var back sync.WaitGroup
 	back.Go(func() {
-		_, _ = io.Copy(conn, upstream)
-		conn.Close() //nolint:errcheck // ends the other way
+		pair.pass(conn, upstream)
+		if !pair.swallowed.Load() {
+			conn.Close() //nolint:errcheck // ends the other way
+		}
 	})
-	_, _ = io.Copy(upstream, conn)
+	pair.pass(upstream, conn)
 	upstream.Close() //nolint:errcheck // ends the other way
 	back.Wait()
+}
+
+// pass copies until from ends.
+func (p *pair) pass(to, from net.Conn) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 && !p.swallowed.Load() {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
 }

@@ -15,10 +15,8 @@ import (
 // sweepScript removes consumers that hold nothing and were not heard of, and
 // returns their names. XGROUP DELCONSUMER drops a consumer's pending entries,
 // after which nobody can read them: that there are none must be known in the
-// same step. One that comes back is created by its next read.
-//
-// Redis 7.0 counts a read that found nothing as heard of, so a live worker's
-// idle time is that of one blocked read.
+// same step. One that comes back is created by its next read; so is one that was
+// only quiet, for Redis 7.0 does not count a read that found nothing as heard of.
 //
 //	KEYS  stream
 //	ARGV  group, consumer that is kept, idle milliseconds

@@ -206,6 +206,7 @@ func TestHalfOpenConnection(t *testing.T) {
 	s.client = server.Client()
 	core, logs := observer.New(zap.ErrorLevel)
 	s.config.Log = zap.New(core)
+	s.config.ClaimEvery = time.Hour // or another command would notice first
 	r, _ := s.run()
 	testkit.Eventually(t, "progress of every reader", func() bool { return !r.Progress().IsZero() })
 	proxy.BlackHole(true)

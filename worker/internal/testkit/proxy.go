@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 // Proxy stands before a server so that a test can take it away. Cut, every
 // connection breaks and new ones are refused, as when the server is killed. As a
 // black hole it says nothing and lets nothing through, as when a cable is pulled.
+// It can lose the replies to chosen requests.
 type Proxy struct {
 	Address string
 
@@ -21,11 +23,15 @@ type Proxy struct {
 	pairs    map[*pair]bool
 	hole     bool
 	running  sync.WaitGroup
+
+	request string // in lower case: what the replies to are lost
+	toLose  int
 }
 
 // pair is a connection and the one behind it.
 type pair struct {
 	swallowed atomic.Bool // nothing passes any more
+	breaking  atomic.Bool // ends with the next reply, which does not pass
 }
 
 // NewProxy reserves an address before upstream (host:port) that refuses
@@ -108,6 +114,30 @@ func (p *Proxy) BlackHole(on bool) {
 	}
 }
 
+// LoseReplies lets the next requests that hold part, such as COMMIT, get through
+// and breaks their connections instead of passing the reply on.
+func (p *Proxy) LoseReplies(part string, times int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.request, p.toLose = strings.ToLower(part), times
+}
+
+// RepliesToLose is how many replies are still to be lost.
+func (p *Proxy) RepliesToLose() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.toLose
+}
+
+// watch sees what a client sends.
+func (p *Proxy) watch(from *pair, sent []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.toLose > 0 && strings.Contains(strings.ToLower(string(sent)), p.request) && !from.breaking.Swap(true) {
+		p.toLose--
+	}
+}
+
 func (p *Proxy) pair() (made *pair, remove func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,22 +165,25 @@ func (p *Proxy) forward(conn net.Conn) {
 	defer remove()
 	var back sync.WaitGroup
 	back.Go(func() {
-		pair.pass(conn, upstream)
+		pair.pass(conn, upstream, func([]byte) bool { return !pair.breaking.Load() })
 		if !pair.swallowed.Load() {
 			conn.Close() //nolint:errcheck // ends the other way
 		}
 	})
-	pair.pass(upstream, conn)
+	pair.pass(upstream, conn, func(sent []byte) bool { p.watch(pair, sent); return true })
 	upstream.Close() //nolint:errcheck // ends the other way
 	back.Wait()
 }
 
-// pass copies until from ends.
-func (p *pair) pass(to, from net.Conn) {
+// pass copies until from ends or see says no.
+func (p *pair) pass(to, from net.Conn, see func([]byte) bool) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 && !p.swallowed.Load() {
+			if !see(buffer[:n]) {
+				return
+			}
 			if _, err := to.Write(buffer[:n]); err != nil {
 				return
 			}

@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -192,4 +193,18 @@ func (p *pair) pass(to, from net.Conn, see func([]byte) bool) {
 			return
 		}
 	}
+}
+
+// DatabaseProxy is an open proxy before the server of a database, and the URL of
+// the database through it.
+func DatabaseProxy(t testing.TB, databaseURL string) (throughProxy string, p *Proxy) {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil || u.Host == "" {
+		t.Fatal("DATABASE_URL is not a URL with a host")
+	}
+	p = NewProxy(t, u.Host)
+	p.Open()
+	u.Host = p.Address
+	return u.String(), p
 }

@@ -137,7 +137,7 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	})
 	writer := ingest.NewWriter(pool, ingest.Config{
 		Accounts: s.Accounts.Of, Nudge: deliverer.Nudge, Log: log.Named("ingest"), Metrics: w.registry,
-		Oldest: stream.Oldest(w.redis, s.Redis.Keys),
+		Oldest: stream.Oldest(w.redis, s.Redis.Keys), Retention: s.Retention,
 	})
 	if err := writer.Prepare(ctx); ctx.Err() != nil {
 		return errStopped
@@ -178,6 +178,7 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	for _, part := range []lifecycle.Part{
 		{Name: "readers", Run: readers.Run},
 		{Name: "maintenance", Run: writer.Maintain},
+		{Name: "watch of Postgres", Run: store.NewWatch(pool, log.Named("store"), w.registry).Run},
 		{Name: "deliveries", Run: deliverer.Run},
 		{Name: "publisher", Run: publisher.Run},
 	} {

@@ -51,6 +51,10 @@ type Config struct {
 	// stream.Oldest. nil: gaps are never reported.
 	Oldest func(ctx context.Context, shard int) (at time.Time, ok bool, err error)
 
+	// Retention is how long Maintain keeps what is partitioned by day; the zero
+	// value keeps everything.
+	Retention store.Retention
+
 	Log     *zap.Logger           // default: none
 	Metrics prometheus.Registerer // default: none
 }

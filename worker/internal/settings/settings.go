@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
 
 // DefaultAccount is the account of an installation that has only one.
@@ -37,6 +38,7 @@ type Serve struct {
 	Callback    Callback
 	Accounts    Accounts
 	API         API
+	Retention   store.Retention
 }
 
 // Callback is what the environment says about deliveries.
@@ -73,7 +75,10 @@ func ReadServe(src setting.Source) (Serve, error) {
 	if s.Accounts, err = readAccounts(src); err != nil {
 		return s, err
 	}
-	s.API, err = readAPI(src)
+	if s.API, err = readAPI(src); err != nil {
+		return s, err
+	}
+	s.Retention, err = readRetention(src)
 	return s, err
 }
 

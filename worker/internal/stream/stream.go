@@ -57,6 +57,11 @@ type Config struct {
 	// ClaimEvery is how often that is looked for; default 15 s.
 	MinIdle, ClaimEvery time.Duration
 
+	// ConsumerIdle is how long a consumer without pending entries must not have
+	// been heard of before it is removed from its group; default 24 h. SweepEvery
+	// is how often that is looked for; default 1 h.
+	ConsumerIdle, SweepEvery time.Duration
+
 	// StopTimeout is how long Run goes on storing what is in hand after its
 	// context ended. Default 20 s.
 	StopTimeout time.Duration
@@ -80,6 +85,12 @@ func (c *Config) setDefaults() error {
 	}
 	if c.ClaimEvery <= 0 {
 		c.ClaimEvery = 15 * time.Second
+	}
+	if c.ConsumerIdle <= 0 {
+		c.ConsumerIdle = 24 * time.Hour
+	}
+	if c.SweepEvery <= 0 {
+		c.SweepEvery = time.Hour
 	}
 	if c.StopTimeout <= 0 {
 		c.StopTimeout = 20 * time.Second

@@ -24,8 +24,8 @@ const (
 	maxAttempts = 500
 )
 
-// Attempt is one HTTP request of a delivery, and what came back.
-type Attempt struct {
+// AttemptDetail is one HTTP request of a delivery, and what came back.
+type AttemptDetail struct {
 	Number       int               `json:"number"`
 	At           records.Timestamp `json:"at" format:"date-time"`
 	Tries        int               `json:"tries" doc:"Connections tried inside it"`
@@ -38,7 +38,7 @@ type Attempt struct {
 // Detail is a delivery with its attempts, and its body if it was asked for.
 type Detail struct {
 	Delivery
-	Attempts  []Attempt `json:"attempts" doc:"The earliest first; of more than 500 the latest"`
+	Attempts  []AttemptDetail `json:"attempts" doc:"The earliest first; of more than 500 the latest"`
 	Body      *string   `json:"body,omitempty" doc:"The beginning of what is sent, as text; null when nothing was rendered yet"`
 	BodyBytes *int      `json:"bodyBytes,omitempty" doc:"Its whole size"`
 }
@@ -53,7 +53,7 @@ func Show(ctx context.Context, pool *pgxpool.Pool, d *Delivery, body bool) (*Det
 	if err != nil {
 		return nil, fmt.Errorf("reading attempts: %w", err)
 	}
-	latest, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a Attempt, err error) {
+	latest, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (a AttemptDetail, err error) {
 		var response []byte
 		err = row.Scan(&a.Number, &a.At, &a.Tries, &a.Status, &a.Error, &a.Milliseconds, &response)
 		if response != nil {
@@ -65,7 +65,7 @@ func Show(ctx context.Context, pool *pgxpool.Pool, d *Delivery, body bool) (*Det
 	if err != nil {
 		return nil, fmt.Errorf("reading attempts: %w", err)
 	}
-	detail.Attempts = make([]Attempt, len(latest))
+	detail.Attempts = make([]AttemptDetail, len(latest))
 	for i, a := range latest {
 		detail.Attempts[len(latest)-1-i] = a
 	}

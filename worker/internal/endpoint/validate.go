@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -224,4 +225,37 @@ func (s Settings) checkSending(wrong *Invalid) {
 		wrong.add("schedule", "goes on for %d seconds, expected at most %d (30 days)", total, longestSchedule)
 	}
 	between("maxAttempts", s.MaxAttempts, 1, maxAttempts)
+}
+
+// Check is Validate of what e shall become. What the environment decides of its
+// endpoint must stay, and is not judged.
+func (e *Endpoint) Check(s Settings, r Rules) error {
+	if !e.Ours() {
+		return s.Validate(r)
+	}
+	var wrong Invalid
+	for _, owned := range []struct {
+		field, variable string
+		same            bool
+	}{
+		{"name", "", s.Name == e.Name},
+		{"url", "CALLBACK_WEBHOOK_URL", s.URL == e.URL},
+		{"timeoutMs", "CALLBACK_TIMEOUT", s.Timeout == e.Timeout},
+		{"maxAttempts", "CALLBACK_MAX_RETRIES", s.MaxAttempts == e.MaxAttempts},
+	} {
+		if !owned.same && owned.variable == "" {
+			wrong.add(owned.field, "of the environment's endpoint cannot change")
+		} else if !owned.same {
+			wrong.add(owned.field, "of the environment's endpoint is that of %s: change it there and start the workers again", owned.variable)
+		}
+	}
+	// Judged as those of any endpoint are, but for what is owned.
+	s.URL, s.Timeout, s.MaxAttempts = "https://example.com", time.Second, 1
+	if err := s.Validate(r); err != nil {
+		wrong = append(wrong, err.(Invalid)...)
+	}
+	if len(wrong) > 0 {
+		return wrong
+	}
+	return nil
 }

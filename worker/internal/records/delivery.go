@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Delivery is an answer on its way to one callback endpoint.
-type Delivery struct {
+// ResponseDelivery is an answer on its way to one callback endpoint.
+type ResponseDelivery struct {
 	ID         uuid.UUID  `json:"id" format:"uuid" doc:"The delivery's own id"`
 	EventID    uuid.UUID  `json:"eventId" format:"uuid" doc:"webhook-id of every attempt"`
 	Endpoint   string     `json:"endpoint" doc:"Name of the callback endpoint"`
@@ -37,7 +37,7 @@ type Attempt struct {
 // ResponseWay is an answer and where it went.
 type ResponseWay struct {
 	Response
-	Deliveries []Delivery `json:"deliveries"`
+	Deliveries []ResponseDelivery `json:"deliveries"`
 }
 
 // ways adds their deliveries to responses of one account.
@@ -54,7 +54,7 @@ func (r *Records) ways(ctx context.Context, account string, responses []Response
 	for i, response := range responses {
 		ways[i] = ResponseWay{response, deliveries[response.ID]}
 		if ways[i].Deliveries == nil {
-			ways[i].Deliveries = []Delivery{}
+			ways[i].Deliveries = []ResponseDelivery{}
 		}
 	}
 	return ways, nil
@@ -77,16 +77,16 @@ const attemptsOfDeliveries = `
 	WHERE account = $1 AND delivery_id = ANY ($2) AND at >= $3 ORDER BY at, number`
 
 // deliveries are those of each response, with their attempts.
-func (r *Records) deliveries(ctx context.Context, account string, responses []uuid.UUID) (map[uuid.UUID][]Delivery, error) {
+func (r *Records) deliveries(ctx context.Context, account string, responses []uuid.UUID) (map[uuid.UUID][]ResponseDelivery, error) {
 	rows, err := r.pool.Query(ctx, deliveriesOfResponses, account, responses)
 	if err != nil {
 		return nil, fmt.Errorf("reading deliveries: %w", err)
 	}
-	all := make(map[uuid.UUID][]Delivery)
+	all := make(map[uuid.UUID][]ResponseDelivery)
 	var ids []uuid.UUID
 	var since time.Time
 	var of uuid.UUID
-	var d Delivery
+	var d ResponseDelivery
 	_, err = pgx.ForEachRow(rows, []any{&of, &d.ID, &d.EventID, &d.Endpoint, &d.EventType, &d.State, &d.Attempt, &d.RunAt,
 		&d.LastStatus, &d.LastError, &d.CreatedAt, &d.FinishedAt}, func() error {
 		d.Attempts = []Attempt{}

@@ -3,10 +3,13 @@ package callback
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
@@ -15,16 +18,12 @@ func TestAClaimIsSpreadOverTheEndpoints(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)
 	for range 4 {
-		endpoint(t, pool, "http://127.0.0.1:1/")
-		dueDeliveries(t, pool, 50)
-		if _, err := pool.Exec(t.Context(), `UPDATE callback_endpoints SET name = id::text WHERE name = 'env'`); err != nil {
-			t.Fatal(err)
-		}
+		dueDeliveries(t, pool, endpoint(t, pool, "http://127.0.0.1:1/"), 50)
 	}
 	q := &queue{pool: pool, lease: leaseFor}
-	claimed, err := q.claim(t.Context(), 40)
-	if err != nil || len(claimed) != 40 {
-		t.Fatalf("%d claimed, %v; want 40", len(claimed), err)
+	claimed := q.claimUpTo(t, 40)
+	if len(claimed) != 40 {
+		t.Fatalf("%d claimed, want 40", len(claimed))
 	}
 	share := make(map[uuid.UUID]int)
 	for _, d := range claimed {
@@ -37,7 +36,7 @@ func TestAClaimIsSpreadOverTheEndpoints(t *testing.T) {
 	}
 }
 
-func Test410ShutsTheEndpointAndItsDeliveriesWait(t *testing.T) {
+func Test410DisablesTheEndpointAndItsDeliveriesWait(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)
 	rc := newReceiver(t, func(n int, w http.ResponseWriter, _ *http.Request) {
@@ -45,31 +44,68 @@ func Test410ShutsTheEndpointAndItsDeliveriesWait(t *testing.T) {
 			w.WriteHeader(http.StatusGone)
 		}
 	})
-	endpoint(t, pool, rc.URL)
-	if _, err := pool.Exec(t.Context(), `UPDATE callback_endpoints SET max_in_flight = 1`); err != nil {
-		t.Fatal(err)
-	}
-	ids := dueDeliveries(t, pool, 3)
-	_, stop := start(t, pool)
-	testkit.Eventually(t, "the endpoint is shut", func() bool {
-		var shut bool
-		err := pool.QueryRow(context.Background(), `SELECT coalesce(paused_until = 'infinity', false) FROM callback_endpoints`).Scan(&shut)
-		return err == nil && shut
-	})
+	watcher := newReceiver(t, nil)
+	e := endpoint(t, pool, rc.URL, `max_in_flight = 1`, `name = 'leaver'`)
+	endpoint(t, pool, watcher.URL, `payload = 'event', events = '{endpoint.*}'`)
+	endpoint(t, pool, "http://127.0.0.1:1/", `status = 'off', payload = 'event', events = '{*}'`)
+	ids := dueDeliveries(t, pool, e, 3)
+	core, logs := observer.New(zap.ErrorLevel)
+	_, stop := start(t, pool, func(c *Config) { c.Log = zap.New(core) })
+	testkit.Eventually(t, "the others are told", func() bool { return len(watcher.got()) == 1 })
 	stop()
 	if n := len(rc.got()); n != 1 {
 		t.Errorf("%d requests, want 1", n)
 	}
 	for _, id := range ids {
-		if r := read(t, pool, id); r.State != "due" {
+		if r := read(t, pool, id); r.State != stateDue {
 			t.Errorf("row = %+v", r)
 		}
 	}
-	// Started again with the same address, it is tried again.
-	endpoint(t, pool, rc.URL)
+	if n := count(t, pool, `SELECT count(*) FROM callback_endpoints WHERE id = $1 AND status = 'disabled' AND status_reason LIKE '%410%' AND revision = 2`, e); n != 1 {
+		t.Error("the row does not say why it is disabled")
+	}
+	if body := watcher.got()[0].body; !strings.Contains(body, `"type":"endpoint.disabled"`) || !strings.Contains(body, `"endpoint":"leaver"`) {
+		t.Errorf("the event is %s", body)
+	}
+	if logs.FilterMessageSnippet("endpoint disabled").Len() != 1 {
+		t.Error("no log line says so")
+	}
+	change(t, pool, e, `status = 'active'`)
 	start(t, pool)
 	for _, id := range ids {
 		waitFor(t, pool, id, "delivered")
+	}
+}
+
+func TestDaysOfFailuresDisableTheEndpoint(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		set    string
+		answer int
+		status string
+	}{
+		"a failure after five days of them":     {`failing_since = now() - interval '121 hours', failures = 12`, 500, "disabled"},
+		"a failure after four days of them":     {`failing_since = now() - interval '96 hours', failures = 12`, 500, "active"},
+		"a success after five days of them":     {`failing_since = now() - interval '121 hours', failures = 12`, 200, "active"},
+		"an endpoint that is never disabled":    {`failing_since = now() - interval '121 hours', disable_after_hours = 0`, 500, "active"},
+		"an endpoint that is given up sooner":   {`failing_since = now() - interval '2 hours', disable_after_hours = 1`, 500, "disabled"},
+		"the first failure of a fresh endpoint": {`failing_since = NULL`, 500, "active"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := testkit.Database(t)
+			e := endpoint(t, pool, "http://127.0.0.1:1/", c.set)
+			dueDeliveries(t, pool, e, 1)
+			q := &queue{pool: pool, lease: leaseFor}
+			s, err := q.complete(t.Context(), []outcome{decide(quickSchedule, q.claimUpTo(t, 1)[0], Result{Status: c.answer}, 0)})
+			if err != nil || s.attempts != 1 || len(s.disabled) == 1 != (c.status == "disabled") {
+				t.Fatalf("stored %+v, %v", s, err)
+			}
+			want := count(t, pool, `SELECT count(*) FROM callback_endpoints WHERE status = $1 AND (failing_since IS NULL) = $2`, c.status, c.answer == 200)
+			if want != 1 {
+				t.Errorf("the endpoint is not %s, or its failures are not counted", c.status)
+			}
+		})
 	}
 }
 
@@ -84,8 +120,8 @@ func TestTenFailuresPauseTheEndpointAndOneProbeOpensIt(t *testing.T) {
 			w.WriteHeader(500)
 		}
 	})
-	endpoint(t, pool, rc.URL)
-	ids := dueDeliveries(t, pool, 40)
+	e := endpoint(t, pool, rc.URL)
+	ids := dueDeliveries(t, pool, e, 40)
 	_, stop := start(t, pool, func(c *Config) { c.Schedule = []time.Duration{0, time.Millisecond, time.Hour} })
 	var failures int
 	var pause float64
@@ -136,13 +172,8 @@ func TestADeadEndpointDoesNotHoldUpAHealthyOne(t *testing.T) {
 	hang := make(chan struct{})
 	slow := newReceiver(t, func(int, http.ResponseWriter, *http.Request) { <-hang })
 	fast := newReceiver(t, nil)
-	endpoint(t, pool, slow.URL)
-	dueDeliveries(t, pool, 200)
-	if _, err := pool.Exec(t.Context(), `UPDATE callback_endpoints SET name = 'slow'`); err != nil {
-		t.Fatal(err)
-	}
-	endpoint(t, pool, fast.URL)
-	ids := dueDeliveries(t, pool, 20)
+	dueDeliveries(t, pool, endpoint(t, pool, slow.URL), 200)
+	ids := dueDeliveries(t, pool, endpoint(t, pool, fast.URL), 20)
 	start(t, pool, func(c *Config) { c.InFlight = 64 })
 	t.Cleanup(func() { close(hang) }) // before the stop, which waits for the attempts
 	for _, id := range ids {

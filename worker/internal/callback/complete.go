@@ -10,29 +10,43 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// States that a delivery ends in, and the one it waits in.
+const (
+	stateDue       = "due"
+	stateDelivered = "delivered"
+	stateDead      = "dead"
+	stateCancelled = "cancelled"
+)
+
 // outcome is a finished attempt and what follows from it.
 type outcome struct {
 	Delivery
 	result Result
-	state  string        // delivered, dead or due
+	state  string        // stateDelivered, stateDead or stateDue
 	wait   time.Duration // before the next attempt, when due
 	pause  time.Duration // of the endpoint, asked for by Retry-After
 }
 
-// decide says what follows from an attempt. random is in [0, 1).
-func decide(schedule []time.Duration, d Delivery, r Result, random float64) outcome {
-	o := outcome{Delivery: d, result: r, state: "due"}
+// decide says what follows from an attempt. standard is the schedule of endpoints
+// that have none of their own; random is in [0, 1).
+func decide(standard []time.Duration, d Delivery, r Result, random float64) outcome {
+	o := outcome{Delivery: d, result: r, state: stateDue}
+	schedule := d.Endpoint.Schedule
+	if len(schedule) == 0 {
+		schedule = standard
+	}
+	made, last := d.Attempt-d.Base, min(d.Endpoint.MaxAttempts, len(schedule))
 	switch {
 	case r.Delivered():
-		o.state = "delivered"
+		o.state = stateDelivered
 	case r.Gone():
-		// The endpoint is shut, the delivery waits for it to come back.
-	case d.Attempt >= min(d.Endpoint.MaxAttempts, len(schedule)):
-		o.state = "dead"
+		// The endpoint is disabled, the delivery waits for it to come back.
+	case made >= last:
+		o.state = stateDead
 	default:
-		o.wait = pauseBefore(schedule, d.Attempt+1, random)
+		o.wait = pauseBefore(schedule, made+1, random)
 		if r.RetryAfter > 0 {
-			o.wait = afterRetry(o.wait, r.RetryAfter)
+			o.wait = afterRetry(o.wait, r.RetryAfter, remaining(schedule[made:last]))
 		}
 	}
 	if r.RetryAfter > 0 && (r.Status == http.StatusTooManyRequests || r.Status == http.StatusServiceUnavailable) {
@@ -43,150 +57,154 @@ func decide(schedule []time.Duration, d Delivery, r Result, random float64) outc
 	return o
 }
 
+// stored is what complete did.
+type stored struct {
+	attempts int
+	finished map[string]int // deliveries by the state they ended in
+	disabled []disabled
+}
+
 // complete stores finished attempts with the state changes that follow, in one
 // transaction. An attempt whose lease was lost changes nothing; its delivery
 // is another claim's now. Running it twice is harmless for the same reason.
-func (q *queue) complete(ctx context.Context, done []outcome) (stored int64, err error) {
-	err = pgx.BeginFunc(ctx, q.pool, func(tx pgx.Tx) error {
-		if stored, err = storeAttempts(ctx, tx, done); err != nil || stored == 0 {
-			return err // none: they were stored before, and have been counted
+func (q *queue) complete(ctx context.Context, done []outcome) (stored, error) {
+	var s stored
+	err := inTransaction(ctx, q.pool, func(tx *transaction) error {
+		s = stored{finished: make(map[string]int)}
+		kept, unwell, err := storeAttempts(ctx, tx, done)
+		if err != nil {
+			return err
 		}
-		return updateEndpoints(ctx, tx, done)
+		s.attempts = len(kept)
+		for i := range kept {
+			if kept[i].state != stateDue {
+				s.finished[kept[i].state]++
+			}
+		}
+		news := judge(kept, unwell)
+		if len(news) == 0 {
+			return nil
+		}
+		if s.disabled, err = updateEndpoints(ctx, tx, news); err != nil {
+			return err
+		}
+		for _, e := range s.disabled {
+			if err := announce(ctx, tx, e.ID, e.reason); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("storing %d attempts: %w", len(done), err)
+		return stored{}, fmt.Errorf("storing %d attempts: %w", len(done), err)
 	}
-	return stored, nil
+	return s, nil
 }
 
-func storeAttempts(ctx context.Context, tx pgx.Tx, done []outcome) (int64, error) {
+// storeAttempts returns the attempts whose lease still held, and the endpoints
+// among theirs that a success changes.
+func storeAttempts(ctx context.Context, tx *transaction, done []outcome) (kept []outcome, unwell map[uuid.UUID]bool, err error) {
 	const sql = `
 		WITH result AS (
 			SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::int[], $6::text[],
-				$7::uuid[], $8::int[], $9::bigint[], $10::bytea[])
-			AS u (id, lease, state, wait, status, error, attempt_id, tries, milliseconds, response_body)
-		), changed AS (
-			UPDATE deliveries d SET state = u.state, lease_id = NULL, lease_until = NULL,
-				run_at = CASE WHEN u.state = 'due' THEN now() + make_interval(secs => u.wait) ELSE d.run_at END,
-				last_status = u.status, last_error = u.error,
-				finished_at = CASE WHEN u.state = 'due' THEN NULL ELSE now() END
+				$7::uuid[], $8::int[], $9::bigint[], $10::bytea[], $11::text[])
+			AS u (id, lease, state, wait, status, error, attempt_id, tries, milliseconds, response_body, endpoint_name)
+		), kept AS (
+			UPDATE deliveries d SET state = 'due', lease_id = NULL, lease_until = NULL,
+				run_at = now() + make_interval(secs => u.wait), last_status = u.status, last_error = u.error
 			FROM result u
-			WHERE d.id = u.id AND d.lease_id = u.lease AND d.state = 'leased'
-			RETURNING d.id, d.account, d.endpoint_id, d.attempt, u.attempt_id
+			WHERE u.state = 'due' AND d.id = u.id AND d.lease_id = u.lease AND d.state = 'leased'
+			RETURNING d.id, d.account, d.endpoint_id, d.attempt, u.attempt_id, u.tries, u.status, u.error, u.milliseconds, u.response_body
+		), moved AS (
+			DELETE FROM deliveries d USING result u
+			WHERE u.state <> 'due' AND d.id = u.id AND d.lease_id = u.lease AND d.state = 'leased'
+			RETURNING d.id, d.account, d.endpoint_id, d.attempt, u.attempt_id, u.tries, u.status, u.error, u.milliseconds, u.response_body,
+				d.event_type, d.event_id, d.event_at, d.subject_id, d.subject_at, d.subject_position, d.flow, d.ordering_key, d.traceparent,
+				d.replay, d.body, d.created_at, u.state AS final, u.endpoint_name
+		), history AS (
+			INSERT INTO delivery_history (id, account, endpoint_id, endpoint_name, event_type, event_id, event_at, subject_id, subject_at,
+				subject_position, flow, ordering_key, traceparent, replay, state, attempt, body, last_status, last_error, created_at, finished_at)
+			SELECT id, account, endpoint_id, endpoint_name, event_type, event_id, event_at, subject_id, subject_at,
+				subject_position, flow, ordering_key, traceparent, replay, final, attempt, body, status, error, created_at, now()
+			FROM moved
 		)
 		INSERT INTO attempts (id, at, account, delivery_id, endpoint_id, number, tries, status, error, milliseconds, response_body)
-		SELECT attempt_id, now(), c.account, c.id, c.endpoint_id, c.attempt, u.tries, u.status, u.error, u.milliseconds, u.response_body
-		FROM changed c JOIN result u USING (attempt_id)`
+		SELECT attempt_id, now(), account, id, endpoint_id, attempt, tries, status, error, milliseconds, response_body FROM kept
+		UNION ALL
+		SELECT attempt_id, now(), account, id, endpoint_id, attempt, tries, status, error, milliseconds, response_body FROM moved
+		RETURNING id`
 	var (
-		n        = len(done)
-		ids      = make([]uuid.UUID, n)
-		leases   = make([]uuid.UUID, n)
-		states   = make([]string, n)
-		waits    = make([]float64, n)
-		statuses = make([]*int, n)
-		problems = make([]*string, n)
-		attempts = make([]uuid.UUID, n)
-		tries    = make([]int, n)
-		took     = make([]int64, n)
-		bodies   = make([][]byte, n)
+		n         = len(done)
+		ids       = make([]uuid.UUID, n)
+		leases    = make([]uuid.UUID, n)
+		states    = make([]string, n)
+		waits     = make([]float64, n)
+		statuses  = make([]*int, n)
+		problems  = make([]*string, n)
+		attempts  = make([]uuid.UUID, n)
+		tries     = make([]int, n)
+		took      = make([]int64, n)
+		bodies    = make([][]byte, n)
+		names     = make([]string, n)
+		places    = make(map[uuid.UUID]int, n)
+		endpoints = make(map[uuid.UUID]bool)
 	)
-	for i, o := range done {
+	for i := range done {
+		o := &done[i]
 		id, err := uuid.NewV7()
 		if err != nil {
-			return 0, err
+			return nil, nil, err
 		}
 		ids[i], leases[i], states[i], waits[i], attempts[i] = o.ID, o.Lease, o.state, o.wait.Seconds(), id
-		tries[i], took[i], bodies[i] = o.result.Tries, o.result.Took.Milliseconds(), o.result.Body
-		if status := o.result.Status; status != 0 {
-			statuses[i] = &status
+		tries[i], took[i], bodies[i], names[i] = o.result.Tries, o.result.Took.Milliseconds(), o.result.Body, o.Endpoint.Name
+		if o.result.Status != 0 {
+			statuses[i] = &o.result.Status
 		}
-		if problem := o.result.problem(); problem != "" {
+		if problem := o.result.Problem(); problem != "" {
 			problems[i] = &problem
 		}
+		places[id], endpoints[o.Endpoint.ID] = i, true
 	}
-	tag, err := tx.Exec(ctx, sql, ids, leases, states, waits, statuses, problems, attempts, tries, took, bodies)
-	return tag.RowsAffected(), err
-}
-
-// health is what a batch of attempts says of one endpoint, in the order in
-// which they ended.
-type health struct {
-	reset  bool          // a delivery succeeded
-	failed int           // failures since, or in all
-	gone   bool          // 410
-	pause  time.Duration // asked for
-}
-
-func judge(done []outcome) map[uuid.UUID]health {
-	all := make(map[uuid.UUID]health)
-	for _, o := range done {
-		h := all[o.Endpoint.ID]
-		if o.result.Delivered() {
-			h.reset, h.failed = true, 0
-		} else {
-			h.failed++
+	here := make([]bool, n)
+	var b pgx.Batch
+	b.Queue(sql, uuids(ids), uuids(leases), states, waits, statuses, problems, uuids(attempts), tries, took, bodies, names).Query(func(rows pgx.Rows) error {
+		var id uuid.UUID
+		_, err := pgx.ForEachRow(rows, []any{bytes16(&id)}, func() error { here[places[id]] = true; return nil })
+		return err
+	})
+	unwell = make(map[uuid.UUID]bool)
+	queueUnwell(&b, endpoints, unwell)
+	queueNext(&b, done)
+	if err := tx.send(ctx, &b); err != nil {
+		return nil, nil, err
+	}
+	for i, o := range done {
+		if here[i] {
+			kept = append(kept, o)
 		}
-		h.gone = h.gone || o.result.Gone()
-		h.pause = max(h.pause, o.pause)
-		all[o.Endpoint.ID] = h
 	}
-	return all
+	return kept, unwell, nil
 }
 
-// updateEndpoints counts consecutive failures. At breakerAfter the endpoint
-// pauses; when the pause is over a single delivery probes it, and each probe
-// that fails doubles the pause. What was in flight when it paused counts for
-// nothing, so that one outage is one trip. Endpoints whose counters would stay
-// as they are, the usual case, are not written at all.
-//
-// 410 shuts the endpoint until a worker is started again: a pause of 'infinity',
-// which Ensure ends. The column enabled is the operator's: answers that arrive while a
-// disabled endpoint is away get no delivery at all, those of a shut one wait.
-func updateEndpoints(ctx context.Context, tx pgx.Tx, done []outcome) error {
-	const sql = `
-		WITH news AS (
-			SELECT * FROM unnest($1::uuid[], $2::bool[], $3::int[], $4::bool[], $5::float8[])
-			AS u (id, reset, failed, gone, pause)
-		), counted AS (
-			SELECT e.id, u.gone, u.pause, CASE WHEN u.reset THEN 0 ELSE e.failures END AS old,
-				coalesce(e.paused_until > now(), false) AND NOT u.reset AS paused, u.failed
-			FROM news u JOIN callback_endpoints e ON e.id = u.id
-			ORDER BY e.id FOR NO KEY UPDATE OF e
-		), next AS (
-			SELECT *, CASE
-				WHEN failed = 0 THEN old
-				WHEN old < $6 THEN least($6, old + failed)
-				WHEN paused THEN old
-				ELSE old + 1 END AS failures
-			FROM counted
-		), paused AS (
-			SELECT *, CASE WHEN gone THEN 'infinity'::timestamptz
-				WHEN failures >= $6 AND failures > old
-					THEN now() + make_interval(secs => greatest(pause, least($7 * 2 ^ least(failures - $6, 20), $8)))
-				WHEN pause > 0 THEN now() + make_interval(secs => pause) END AS until
-			FROM next
-		)
-		UPDATE callback_endpoints e SET failures = p.failures,
-			paused_until = CASE WHEN p.until IS NOT NULL THEN greatest(e.paused_until, p.until)
-				WHEN p.failures = 0 AND e.paused_until < CASE WHEN e.failures >= $6 THEN 'infinity'::timestamptz ELSE now() END THEN NULL
-				ELSE e.paused_until END,
-			updated_at = now()
-		FROM paused p
-		WHERE e.id = p.id AND (p.failures <> e.failures OR p.until IS NOT NULL
-			OR (p.failures = 0 AND e.paused_until < now()))`
-	all := judge(done)
-	var (
-		ids    []uuid.UUID
-		resets []bool
-		failed []int
-		gone   []bool
-		pauses []float64
-	)
-	for id, h := range all {
-		ids, resets, failed = append(ids, id), append(resets, h.reset), append(failed, h.failed)
-		gone, pauses = append(gone, h.gone), append(pauses, h.pause.Seconds())
+// queueNext calls what comes after finished deliveries of ordered endpoints, when
+// a claim had put it off. What waits for its own retry goes on waiting.
+func queueNext(b *pgx.Batch, done []outcome) {
+	var endpoints []uuid.UUID
+	var keys []string
+	for _, o := range done {
+		if o.state != stateDue && o.orderingKey != "" && o.Endpoint.ordered {
+			endpoints, keys = append(endpoints, o.Endpoint.ID), append(keys, o.orderingKey)
+		}
 	}
-	_, err := tx.Exec(ctx, sql, ids, resets, failed, gone, pauses,
-		breakerAfter, breakerFirst.Seconds(), breakerLongest.Seconds())
-	return err
+	if len(keys) == 0 {
+		return
+	}
+	const sql = `
+		UPDATE deliveries d SET run_at = now()
+		FROM unnest($1::uuid[], $2::text[]) AS u (endpoint_id, ordering_key)
+		CROSS JOIN LATERAL (
+			SELECT o.id FROM deliveries o WHERE o.endpoint_id = u.endpoint_id AND o.ordering_key = u.ordering_key
+			ORDER BY o.event_at, o.event_id LIMIT 1) first
+		WHERE d.id = first.id AND d.state = 'due' AND d.attempt = d.attempt_base AND d.run_at > now()`
+	b.Queue(sql, uuids(endpoints), keys)
 }

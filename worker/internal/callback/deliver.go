@@ -1,6 +1,6 @@
-// Package callback hands stored answers to the receivers that the operator
-// named: signed, retried by a schedule that lives in the database, never to a
-// private address unless told so.
+// Package callback hands events to the receivers that the operator named:
+// signed, retried by a schedule that lives in the database, never to a private
+// address unless told so.
 //
 // A delivery is a row. A worker claims it by a lease, makes one HTTP attempt,
 // and stores the attempt and what follows from it in one transaction. A worker
@@ -11,11 +11,7 @@ package callback
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"math/rand/v2"
 	"net/netip"
-	"net/url"
 	"sync"
 	"time"
 
@@ -43,6 +39,9 @@ type Config struct {
 	Schedule []time.Duration
 	// Sender replaces the HTTP client made from AllowNetworks.
 	Sender *Sender
+	// Trace begins the span of an attempt and returns the traceparent header to
+	// send; end is called with the result. nil: no spans and no header.
+	Trace func(ctx context.Context, d Delivery) (traced context.Context, traceparent string, end func(Result))
 }
 
 // Deliverer claims deliveries and sends them.
@@ -51,6 +50,7 @@ type Deliverer struct {
 	queue    *queue
 	sender   *Sender
 	metrics  *metrics
+	trace    func(context.Context, Delivery) (context.Context, string, func(Result))
 	schedule []time.Duration
 	poll     time.Duration
 	inFlight int
@@ -72,8 +72,8 @@ func New(c Config) *Deliverer {
 	d := &Deliverer{
 		log: c.Log, queue: &queue{pool: c.Pool, lease: leaseFor}, metrics: newMetrics(c.Registry),
 		schedule: c.Schedule, poll: c.Poll, inFlight: c.InFlight, sender: c.Sender,
-		nudge: make(chan struct{}, 1),
-		held:  make(map[uuid.UUID]heldDelivery),
+		trace: c.Trace, nudge: make(chan struct{}, 1),
+		held: make(map[uuid.UUID]heldDelivery),
 	}
 	if d.schedule == nil {
 		d.schedule = Schedule
@@ -123,17 +123,17 @@ func (d *Deliverer) Run(ctx context.Context) error {
 
 	retry := d.poll
 	for ctx.Err() == nil {
-		claimed, err := d.claim(ctx)
+		found, err := d.claim(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			// The database is away. Nothing is lost: what is due stays due.
 			retry = min(2*retry, 2*time.Second)
 			d.log.Warn("cannot claim deliveries", zap.Error(err), zap.Duration("next_try_in", retry))
-		case len(claimed) > 0 && ctx.Err() != nil:
-			d.giveBack(ctx, claimed)
-		case len(claimed) > 0:
+		case len(found) > 0 && ctx.Err() != nil:
+			d.giveBack(ctx, found)
+		case len(found) > 0:
 			retry = d.poll
-			for _, delivery := range claimed {
+			for _, delivery := range found {
 				attempts.Go(func() { d.attempt(ctx, delivery) })
 			}
 			// There may be more.
@@ -155,23 +155,38 @@ func (d *Deliverer) Run(ctx context.Context) error {
 // claim takes as many deliveries as there are free places. It is not cut short
 // by ctx: a claim whose commit is in doubt would hold its leases for nothing.
 func (d *Deliverer) claim(ctx context.Context) ([]Delivery, error) {
-	free := d.inFlight - d.holding()
-	if free <= 0 {
+	r := d.room()
+	if r.free <= 0 {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	claimed, err := d.queue.claim(ctx, free)
+	started := time.Now()
+	c, err := d.queue.claim(ctx, r)
 	if err != nil {
 		return nil, err
 	}
+	d.metrics.claimed(c, time.Since(started))
+	if len(c.gone) > 0 {
+		d.log.Warn("deliveries were cancelled: "+errGone, zap.Int("deliveries", len(c.gone)))
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, delivery := range claimed {
+	for _, delivery := range c.deliveries {
 		d.held[delivery.ID] = heldDelivery{Delivery: delivery}
 	}
 	d.metrics.inFlight.Set(float64(len(d.held)))
-	return claimed, nil
+	return c.deliveries, nil
+}
+
+func (d *Deliverer) room() room {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := room{free: d.inFlight - len(d.held), held: make(map[uuid.UUID]int)}
+	for _, h := range d.held {
+		r.held[h.Endpoint.ID]++
+	}
+	return r
 }
 
 func (d *Deliverer) giveBack(ctx context.Context, claimed []Delivery) {
@@ -181,81 +196,6 @@ func (d *Deliverer) giveBack(ctx context.Context, claimed []Delivery) {
 		d.log.Warn("cannot give deliveries back", zap.Error(err))
 	}
 	d.forget(claimed...)
-}
-
-// attempt makes one attempt. It outlives ctx: what has begun is finished.
-func (d *Deliverer) attempt(ctx context.Context, delivery Delivery) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	d.mu.Lock()
-	if h, ok := d.held[delivery.ID]; ok && h.Lease == delivery.Lease {
-		h.cancel = cancel
-		d.held[delivery.ID] = h
-	}
-	d.mu.Unlock()
-
-	result := d.send(ctx, delivery)
-	o := decide(d.schedule, delivery, result, rand.Float64()) //nolint:gosec // jitter needs no secrecy
-	d.metrics.attempt(result)
-	d.report(o)
-	d.done <- o
-}
-
-// errPanicked is the result of an attempt that panicked.
-var errPanicked = errors.New("the attempt ended in a fault of the worker, whose log says where")
-
-// send turns a panic into a failed attempt, which follows the schedule like any
-// other: one delivery must not end the process, nor be sent for ever. The log
-// has the kind of the panic and where it was, not its value, which may hold
-// anything.
-func (d *Deliverer) send(ctx context.Context, delivery Delivery) (result Result) {
-	started := time.Now()
-	defer func() {
-		if r := recover(); r != nil {
-			d.log.Error("an attempt panicked: please report this", zap.Stringer("delivery", delivery.ID),
-				zap.String("kind", fmt.Sprintf("%T", r)), zap.Stack("stack"))
-			result = Result{Err: errPanicked, Tries: 1, Took: time.Since(started)}
-		}
-	}()
-	e := delivery.Endpoint
-	return d.sender.Send(ctx, Request{
-		ID: delivery.ID.String(), URL: e.URL, Secrets: e.Secrets, Body: delivery.Body, Timeout: e.Timeout,
-	})
-}
-
-// report writes the one line of an attempt: no body, no token, and of the URL
-// the host only.
-func (d *Deliverer) report(o outcome) {
-	var host string
-	if u, err := url.Parse(o.Endpoint.URL); err == nil {
-		host = u.Host
-	}
-	fields := []zap.Field{
-		zap.Stringer("delivery", o.ID), zap.String("account", o.Account), zap.String("endpoint", o.Endpoint.Name),
-		zap.String("host", host), zap.Int("attempt", o.Attempt), zap.Int("tries", o.result.Tries),
-		zap.Int("status", o.result.Status), zap.String("outcome", o.result.class()),
-		zap.Int64("ms", o.result.Took.Milliseconds()), zap.String("state", o.state),
-	}
-	if problem := o.result.problem(); problem != "" {
-		fields = append(fields, zap.String("problem", problem))
-	}
-	if o.state == "due" {
-		fields = append(fields, zap.Duration("next_attempt_in", o.wait))
-	}
-	switch {
-	case o.result.Gone(), o.state == "dead":
-		d.log.Error("delivery attempted", fields...)
-	case o.state == "due":
-		d.log.Warn("delivery attempted", fields...)
-	default:
-		d.log.Info("delivery attempted", fields...)
-	}
-}
-
-func (d *Deliverer) holding() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.held)
 }
 
 func (d *Deliverer) holdings() []Delivery {

@@ -12,25 +12,11 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// LongestTimeout is the longest an attempt may take: short enough that a
-// worker told to stop finishes what it has begun.
-const LongestTimeout = 20 * time.Second
-
 // The endpoint that the environment describes.
 const (
 	everyAccount    = "*"
 	environmentName = "env"
 )
-
-// Endpoint is a receiver of callbacks.
-type Endpoint struct {
-	ID          uuid.UUID
-	Name        string
-	URL         string
-	Secrets     []string
-	Timeout     time.Duration
-	MaxAttempts int
-}
 
 // Environment describes the endpoint of CALLBACK_WEBHOOK_URL.
 type Environment struct {

@@ -10,6 +10,7 @@ import (
 // request's context because the hooks of go-retryablehttp belong to the client.
 type exchange struct {
 	request Request
+	used    func(reused bool) // is told of each connection; nil: nobody asks
 
 	mu      sync.Mutex // the transport traces from goroutines of its own
 	tries   int
@@ -31,7 +32,10 @@ func (x *exchange) begin() {
 	x.hasConn = false
 }
 
-func (x *exchange) gotConn(httptrace.GotConnInfo) {
+func (x *exchange) gotConn(info httptrace.GotConnInfo) {
+	if x.used != nil {
+		x.used(info.Reused)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.hasConn = true

@@ -132,8 +132,8 @@ func TestANameThatIsReboundIsNotReached(t *testing.T) {
 	if result.Tries != 1 {
 		t.Errorf("tries = %d, want 1: another try would end the same", result.Tries)
 	}
-	if result.class() != "forbidden_address" {
-		t.Errorf("class = %s", result.class())
+	if result.Outcome() != "forbidden_address" {
+		t.Errorf("class = %s", result.Outcome())
 	}
 	select {
 	case <-reached:

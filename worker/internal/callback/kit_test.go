@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
@@ -70,30 +71,58 @@ func status(code int) func(int, http.ResponseWriter, *http.Request) {
 
 var quickSchedule = []time.Duration{0, 10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond}
 
-func endpoint(t *testing.T, pool *pgxpool.Pool, url string) {
+// endpoint stores one and returns its id. set changes columns: "ordered = true".
+func endpoint(t testing.TB, pool *pgxpool.Pool, url string, set ...string) uuid.UUID {
 	t.Helper()
-	if err := Ensure(t.Context(), pool, Environment{URL: url, Timeout: 5 * time.Second, MaxAttempts: 10}); err != nil {
+	id := uuid.Must(uuid.NewV7())
+	if _, err := pool.Exec(t.Context(), `INSERT INTO callback_endpoints (id, account, name, url, secrets, timeout_ms, max_attempts)
+		VALUES ($1, '*', $2, $3, $4, 5000, 10)`, id, "e-"+id.String(), url, []string{NewSecret()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range set {
+		change(t, pool, id, s)
+	}
+	return id
+}
+
+func change(t testing.TB, pool *pgxpool.Pool, endpoint uuid.UUID, set string) {
+	t.Helper()
+	if _, err := pool.Exec(t.Context(), `UPDATE callback_endpoints SET `+set+` WHERE id = $1`, endpoint); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// due stores answers with a delivery each and returns the ids of these.
-func dueDeliveries(t *testing.T, pool *pgxpool.Pool, n int) []uuid.UUID {
+// dueDeliveries stores answers with a delivery each to one endpoint and returns
+// the ids of these.
+func dueDeliveries(t testing.TB, pool *pgxpool.Pool, endpoint uuid.UUID, n int) []uuid.UUID {
 	t.Helper()
-	var ids []uuid.UUID
+	var responses, deliveries, events []uuid.UUID
 	for range n {
-		response, delivery := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
-		_, err := pool.Exec(t.Context(), `
-			WITH r AS (INSERT INTO flow_responses (id, source, flow_token, phone_number, response_data, answered_at)
-				VALUES ($1, 'nfm_reply', 'token-geheim', '5511999999999', '{"score": 9}', now()))
-			INSERT INTO deliveries (id, endpoint_id, event_type, response_id)
-			SELECT $2, id, 'flow_completed', $1 FROM callback_endpoints WHERE name = 'env'`, response, delivery)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, delivery)
+		response := uuid.Must(uuid.NewV7())
+		responses, deliveries = append(responses, response), append(deliveries, uuid.Must(uuid.NewV7()))
+		events = append(events, eventtype.ID(eventtype.FlowCompleted, response, 0))
 	}
-	return ids
+	_, err := pool.Exec(t.Context(), `
+		WITH u AS (SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS u (response, delivery, event, n)),
+		r AS (INSERT INTO flow_responses (id, source, flow_token, phone_number, response_data, answered_at)
+			SELECT response, 'nfm_reply', 'token-geheim', '5511999999999', '{"score": 9}', now() FROM u)
+		INSERT INTO deliveries (id, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, run_at)
+		SELECT delivery, $4, 'flow.completed', event, now(), response, now(), now() - make_interval(secs => 1 - n * 0.000001) FROM u`,
+		responses, deliveries, events, endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return deliveries
+}
+
+// claim is one of a worker with room for limit attempts.
+func (q *queue) claimUpTo(t testing.TB, limit int) []Delivery {
+	t.Helper()
+	c, err := q.claim(t.Context(), room{free: limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.deliveries
 }
 
 type option func(*Config)
@@ -124,6 +153,7 @@ func start(t *testing.T, pool *pgxpool.Pool, options ...option) (d *Deliverer, s
 type row struct {
 	State    string
 	Attempt  int
+	Event    uuid.UUID
 	Body     []byte
 	Status   *int
 	Error    *string
@@ -131,21 +161,32 @@ type row struct {
 	Wait     float64 // seconds until run_at
 }
 
-func read(t *testing.T, pool *pgxpool.Pool, id uuid.UUID) row {
+// read finds a delivery, open or in the history.
+func read(t testing.TB, pool *pgxpool.Pool, id uuid.UUID) row {
 	t.Helper()
 	var r row
 	err := pool.QueryRow(context.Background(), `
-		SELECT state, attempt, body, last_status, last_error, (SELECT count(*) FROM attempts a WHERE a.delivery_id = d.id),
-			extract(epoch FROM run_at - now())::float8
-		FROM deliveries d WHERE id = $1`, id).Scan(&r.State, &r.Attempt, &r.Body, &r.Status, &r.Error, &r.Attempts, &r.Wait)
+		SELECT state, attempt, event_id, body, last_status, last_error, (SELECT count(*) FROM attempts a WHERE a.delivery_id = d.id), wait
+		FROM (SELECT id, state, attempt, event_id, body, last_status, last_error, extract(epoch FROM run_at - now())::float8 AS wait FROM deliveries
+			UNION ALL SELECT id, state, attempt, event_id, body, last_status, last_error, 0 FROM delivery_history) d WHERE id = $1`, id).
+		Scan(&r.State, &r.Attempt, &r.Event, &r.Body, &r.Status, &r.Error, &r.Attempts, &r.Wait)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func waitFor(t *testing.T, pool *pgxpool.Pool, id uuid.UUID, state string) row {
+func waitFor(t testing.TB, pool *pgxpool.Pool, id uuid.UUID, state string) row {
 	t.Helper()
 	testkit.Eventually(t, "the delivery is "+state, func() bool { return read(t, pool, id).State == state })
 	return read(t, pool, id)
+}
+
+// count is one number that SQL says.
+func count(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) (n int) {
+	t.Helper()
+	if err := pool.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

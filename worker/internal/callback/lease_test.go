@@ -29,17 +29,17 @@ func TestTwoWorkersNeverDeliverTheSameAtTheSameTime(t *testing.T) {
 			w.WriteHeader(500)
 		}
 	})
-	endpoint(t, pool, rc.URL)
+	e := endpoint(t, pool, rc.URL)
 	if _, err := pool.Exec(t.Context(), `UPDATE callback_endpoints SET max_in_flight = 5`); err != nil {
 		t.Fatal(err)
 	}
-	ids := dueDeliveries(t, pool, 150)
+	ids := dueDeliveries(t, pool, e, 150)
 	start(t, pool)
 	start(t, pool)
 	times := make(map[string]int)
 	for _, id := range ids {
-		testkit.Eventually(t, "all are finished", func() bool { return read(t, pool, id).State == "delivered" })
-		times[id.String()] = read(t, pool, id).Attempts
+		r := waitFor(t, pool, id, "delivered")
+		times[r.Event.String()] = r.Attempts
 	}
 	for _, g := range rc.got() {
 		times[g.id]--
@@ -60,13 +60,13 @@ func TestTwoWorkersNeverDeliverTheSameAtTheSameTime(t *testing.T) {
 func TestACrashedWorkersDeliveryIsSentAgainWithTheSameBody(t *testing.T) {
 	t.Parallel()
 	pool, rc := testkit.Database(t), newReceiver(t, nil)
-	endpoint(t, pool, rc.URL)
-	id := dueDeliveries(t, pool, 1)[0]
+	e := endpoint(t, pool, rc.URL)
+	id := dueDeliveries(t, pool, e, 1)[0]
 	// A worker claims and dies.
 	dead := &queue{pool: pool, lease: 50 * time.Millisecond}
-	claimed, err := dead.claim(t.Context(), 10)
-	if err != nil || len(claimed) != 1 {
-		t.Fatalf("claimed %v, %v", claimed, err)
+	claimed := dead.claimUpTo(t, 10)
+	if len(claimed) != 1 {
+		t.Fatalf("claimed %v", claimed)
 	}
 	if _, err := pool.Exec(t.Context(), `UPDATE flow_responses SET phone_number = '1', flow_token = 'other'`); err != nil {
 		t.Fatal(err)
@@ -90,8 +90,8 @@ func TestACrashedWorkersDeliveryIsSentAgainWithTheSameBody(t *testing.T) {
 	// The dead worker wakes up: its result, its heartbeat and its release find
 	// nothing of theirs.
 	late := decide(quickSchedule, claimed[0], Result{Status: 500}, 0)
-	if n, err := dead.complete(t.Context(), []outcome{late}); err != nil || n != 0 {
-		t.Errorf("stored %d, %v; want nothing", n, err)
+	if s, err := dead.complete(t.Context(), []outcome{late}); err != nil || s.attempts != 0 {
+		t.Errorf("stored %d, %v; want nothing", s.attempts, err)
 	}
 	if lost, err := dead.renew(t.Context(), claimed); err != nil || len(lost) != 1 {
 		t.Errorf("lost %v, %v", lost, err)
@@ -108,14 +108,14 @@ func TestACrashedWorkersDeliveryIsSentAgainWithTheSameBody(t *testing.T) {
 func TestTwoResultsOfOneDeliveryInOneBatch(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)
-	endpoint(t, pool, "http://127.0.0.1:1/")
-	id := dueDeliveries(t, pool, 1)[0]
+	e := endpoint(t, pool, "http://127.0.0.1:1/")
+	id := dueDeliveries(t, pool, e, 1)[0]
 	q := &queue{pool: pool, lease: leaseFor}
 	claim := func() Delivery {
 		t.Helper()
-		claimed, err := q.claim(t.Context(), 1)
-		if err != nil || len(claimed) != 1 {
-			t.Fatalf("claimed %v, %v", claimed, err)
+		claimed := q.claimUpTo(t, 1)
+		if len(claimed) != 1 {
+			t.Fatalf("claimed %v", claimed)
 		}
 		return claimed[0]
 	}
@@ -128,8 +128,8 @@ func TestTwoResultsOfOneDeliveryInOneBatch(t *testing.T) {
 	}
 	second := claim()
 	both := []outcome{decide(quickSchedule, first, Result{Status: 500}, 0), decide(quickSchedule, second, Result{Status: 503}, 0)}
-	if n, err := q.complete(t.Context(), both); n != 1 || err != nil {
-		t.Errorf("stored %d, %v; want the one that holds the lease", n, err)
+	if s, err := q.complete(t.Context(), both); s.attempts != 1 || err != nil {
+		t.Errorf("stored %d, %v; want the one that holds the lease", s.attempts, err)
 	}
 	if r := read(t, pool, id); r.Attempts != 1 || *r.Status != 503 {
 		t.Errorf("row = %+v", r)
@@ -140,17 +140,17 @@ func TestTwoResultsOfOneDeliveryInOneBatch(t *testing.T) {
 func TestCompletingTwiceCountsAFailureOnce(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)
-	endpoint(t, pool, "http://127.0.0.1:1/")
-	dueDeliveries(t, pool, 1)
+	e := endpoint(t, pool, "http://127.0.0.1:1/")
+	dueDeliveries(t, pool, e, 1)
 	q := &queue{pool: pool, lease: leaseFor}
-	claimed, err := q.claim(t.Context(), 1)
-	if err != nil || len(claimed) != 1 {
-		t.Fatalf("claimed %v, %v", claimed, err)
+	claimed := q.claimUpTo(t, 1)
+	if len(claimed) != 1 {
+		t.Fatalf("claimed %v", claimed)
 	}
 	failed := []outcome{decide(quickSchedule, claimed[0], Result{Status: 500}, 0)}
-	for _, want := range []int64{1, 0} {
-		if n, err := q.complete(t.Context(), failed); n != want || err != nil {
-			t.Errorf("stored %d, %v; want %d", n, err, want)
+	for _, want := range []int{1, 0} {
+		if s, err := q.complete(t.Context(), failed); s.attempts != want || err != nil {
+			t.Errorf("stored %d, %v; want %d", s.attempts, err, want)
 		}
 	}
 	var failures int
@@ -162,12 +162,12 @@ func TestCompletingTwiceCountsAFailureOnce(t *testing.T) {
 func TestALiveWorkersLeaseIsNotSwept(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)
-	endpoint(t, pool, "http://127.0.0.1:1/")
-	dueDeliveries(t, pool, 2)
+	e := endpoint(t, pool, "http://127.0.0.1:1/")
+	dueDeliveries(t, pool, e, 2)
 	q := &queue{pool: pool, lease: leaseFor}
-	claimed, err := q.claim(t.Context(), 10)
-	if err != nil || len(claimed) != 2 {
-		t.Fatalf("claimed %v, %v", claimed, err)
+	claimed := q.claimUpTo(t, 10)
+	if len(claimed) != 2 {
+		t.Fatalf("claimed %v", claimed)
 	}
 	if n, err := q.sweep(t.Context(), nil); n != 0 || err != nil {
 		t.Errorf("swept %d, %v", n, err)
@@ -197,11 +197,11 @@ func TestStoppingFinishesWhatIsInFlight(t *testing.T) {
 	pool := testkit.Database(t)
 	arrived, answer := make(chan struct{}, 10), make(chan struct{})
 	rc := newReceiver(t, func(int, http.ResponseWriter, *http.Request) { arrived <- struct{}{}; <-answer })
-	endpoint(t, pool, rc.URL)
+	e := endpoint(t, pool, rc.URL)
 	if _, err := pool.Exec(t.Context(), `UPDATE callback_endpoints SET max_in_flight = 1`); err != nil {
 		t.Fatal(err)
 	}
-	dueDeliveries(t, pool, 2)
+	dueDeliveries(t, pool, e, 2)
 	_, stop := start(t, pool)
 	<-arrived
 	stopped := make(chan struct{})
@@ -214,7 +214,7 @@ func TestStoppingFinishesWhatIsInFlight(t *testing.T) {
 	close(answer)
 	<-stopped
 	var delivered, due int
-	if err := pool.QueryRow(t.Context(), `SELECT count(*) FILTER (WHERE state = 'delivered'), count(*) FILTER (WHERE state = 'due') FROM deliveries`).
+	if err := pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM delivery_history WHERE state = 'delivered'), (SELECT count(*) FROM deliveries WHERE state = 'due')`).
 		Scan(&delivered, &due); err != nil {
 		t.Fatal(err)
 	}
@@ -232,8 +232,8 @@ func TestAPostgresThatGoesAwayCostsNoDeliveryAndRepeatsNone(t *testing.T) {
 	through := testkit.Pool(t, (&url.URL{Scheme: "postgres", User: url.User(c.User), Host: proxy.Address, Path: "/" + c.Database, RawQuery: "sslmode=disable"}).String())
 	arrived, answer := make(chan struct{}, 10), make(chan struct{})
 	rc := newReceiver(t, func(int, http.ResponseWriter, *http.Request) { arrived <- struct{}{}; <-answer })
-	endpoint(t, pool, rc.URL)
-	ids := dueDeliveries(t, pool, 2)
+	e := endpoint(t, pool, rc.URL)
+	ids := dueDeliveries(t, pool, e, 2)
 	core, logs := observer.New(zap.WarnLevel)
 	start(t, through, func(c *Config) { c.Log = zap.New(core) })
 	<-arrived
@@ -247,7 +247,7 @@ func TestAPostgresThatGoesAwayCostsNoDeliveryAndRepeatsNone(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), `UPDATE deliveries SET lease_until = now() - interval '1 s'`); err != nil {
 		t.Fatal(err)
 	}
-	late := dueDeliveries(t, pool, 1)
+	late := dueDeliveries(t, pool, e, 1)
 	proxy.Open()
 	for _, id := range append(ids, late...) {
 		waitFor(t, pool, id, "delivered")

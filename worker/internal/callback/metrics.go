@@ -30,6 +30,10 @@ type metrics struct {
 	lost        prometheus.Counter
 	connections *prometheus.CounterVec
 	inFlight    prometheus.Gauge
+	finished    *prometheus.CounterVec
+	disabled    prometheus.Counter
+	lag         prometheus.Histogram
+	claims      prometheus.Histogram
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
@@ -53,7 +57,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}),
 		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "endpoint_breaker_state",
-			Help: "State of an endpoint: 0 closed, 1 probing, 2 paused, 3 disabled, or shut by 410 Gone until a worker is started again.",
+			Help: "State of an endpoint: 0 closed, 1 probing, 2 paused, 3 disabled, 4 paused by the operator; one that is off has none.",
 		}, []string{"endpoint"}),
 		expired: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "lease_expired_total",
@@ -72,6 +76,25 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Help: "Deliveries this worker holds.",
 		}),
 	}
+	m.finished = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: namespace, Name: "deliveries_finished_total",
+		Help: "Deliveries that ended, by state; cancelled ones had nothing left to tell of.",
+	}, []string{"state"})
+	m.disabled = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "endpoints_disabled_total",
+		Help: "Endpoints disabled by 410 Gone or by failures for too long.",
+	})
+	m.lag = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "delivery_lag_seconds",
+		Help:    "Time from when a delivery was due to its first attempt, replays left out.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 43200},
+	})
+	m.claims = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Namespace: namespace, Name: "delivery_claim_seconds",
+		Help:    "Time of one look for due deliveries.",
+		Buckets: []float64{.001, .0025, .005, .01, .02, .05, .1, .25, .5, 1, 5},
+	})
+	registry.MustRegister(m.finished, m.disabled, m.lag, m.claims)
 	registry.MustRegister(m.attempts, m.seconds, m.open, m.oldestDue, m.breaker, m.expired, m.lost, m.connections, m.inFlight)
 	return m
 }
@@ -85,8 +108,18 @@ func (m *metrics) connection(reused bool) {
 }
 
 func (m *metrics) attempt(r Result) {
-	m.attempts.WithLabelValues(r.class()).Inc()
+	m.attempts.WithLabelValues(r.Outcome()).Inc()
 	m.seconds.Observe(r.Took.Seconds())
+}
+
+func (m *metrics) claimed(c claimed, took time.Duration) {
+	m.claims.Observe(took.Seconds())
+	m.finished.WithLabelValues(stateCancelled).Add(float64(len(c.gone)))
+	for i := range c.deliveries {
+		if d := &c.deliveries[i]; d.Attempt == 1 && !d.Replay {
+			m.lag.Observe(d.late.Seconds())
+		}
+	}
 }
 
 // refresh reads the gauges. Every source is an index: the partial ones of open
@@ -98,9 +131,9 @@ func (m *metrics) refresh(ctx context.Context, pool *pgxpool.Pool) error {
 		SELECT (SELECT count(*) FROM (SELECT FROM deliveries WHERE state = 'due' LIMIT $1) d),
 			(SELECT count(*) FROM (SELECT FROM deliveries WHERE state = 'leased' LIMIT $1) l),
 			coalesce(extract(epoch FROM now() - (
-				SELECT min(first.run_at) FROM callback_endpoints e CROSS JOIN LATERAL (
-					SELECT run_at FROM deliveries d WHERE d.endpoint_id = e.id AND d.state = 'due' ORDER BY run_at LIMIT 1) first
-				WHERE first.run_at <= now())), 0)::float8`
+				SELECT min(first.run_at) FROM callback_endpoints e CROSS JOIN (VALUES (false), (true)) AS r (replay) CROSS JOIN LATERAL (
+					SELECT run_at FROM deliveries d WHERE d.endpoint_id = e.id AND d.replay = r.replay AND d.state = 'due' ORDER BY run_at LIMIT 1) first
+				WHERE e.status <> 'off' AND first.run_at <= now())), 0)::float8`
 	if err := pool.QueryRow(ctx, open, countUpTo).Scan(&due, &leased, &oldest); err != nil {
 		return err
 	}
@@ -109,8 +142,9 @@ func (m *metrics) refresh(ctx context.Context, pool *pgxpool.Pool) error {
 	m.oldestDue.Set(oldest)
 
 	const endpoints = `
-		SELECT id, CASE WHEN NOT enabled OR paused_until = 'infinity' THEN 3 WHEN paused_until > now() THEN 2 WHEN failures >= $1 THEN 1 ELSE 0 END
-		FROM callback_endpoints`
+		SELECT id, CASE WHEN status = 'disabled' THEN 3 WHEN status = 'paused' THEN 4
+			WHEN paused_until > now() THEN 2 WHEN failures >= $1 THEN 1 ELSE 0 END
+		FROM callback_endpoints WHERE status <> 'off'`
 	rows, err := pool.Query(ctx, endpoints, breakerAfter)
 	if err != nil {
 		return err

@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// class names what came of an attempt, for metrics and logs.
-func (r Result) class() string {
+// Outcome names what came of an attempt, for metrics and logs: delivered, gone,
+// http_429, http_5xx, timeout, certificate and so on.
+func (r Result) Outcome() string {
 	var (
 		forbidden   *ForbiddenAddressError
 		certificate *tls.CertificateVerificationError
@@ -43,16 +44,16 @@ func (r Result) class() string {
 	}
 }
 
-// problem is the sentence stored with a failed attempt; empty when delivered.
+// Problem is the sentence stored with a failed attempt; empty when delivered.
 // It holds neither the URL nor a byte of the body.
-func (r Result) problem() string {
+func (r Result) Problem() string {
 	switch {
 	case r.Delivered():
 		return ""
 	case r.Gone():
-		return "the receiver answered 410 Gone: nothing more is sent there until the worker is started again, its deliveries wait"
+		return "the receiver answered 410 Gone: nothing more is sent there until the endpoint is enabled again, its deliveries wait"
 	case r.Status >= 300 && r.Status <= 399:
-		return fmt.Sprintf("the receiver answered %d: redirects are not followed, set CALLBACK_WEBHOOK_URL to the final address", r.Status)
+		return fmt.Sprintf("the receiver answered %d: redirects are not followed, set the endpoint's URL to the final address", r.Status)
 	case r.Status != 0:
 		return fmt.Sprintf("the receiver answered %d, expected 2xx", r.Status)
 	case errors.Is(r.Err, context.DeadlineExceeded):

@@ -55,11 +55,20 @@ func pauseBefore(schedule []time.Duration, n int, random float64) time.Duration 
 	return time.Duration(float64(base) * (1 - jitter + 2*jitter*random))
 }
 
+// remaining is how long what is left of a schedule takes.
+func remaining(pauses []time.Duration) (all time.Duration) {
+	for _, p := range pauses {
+		all += p
+	}
+	return all
+}
+
 // afterRetry is the pause when the receiver asked for one: its wish, but no
-// less than what the schedule says and no more than longestRetryAfter, unless
-// the schedule itself says more.
-func afterRetry(scheduled, wish time.Duration) time.Duration {
-	return max(scheduled, min(wish, longestRetryAfter))
+// less than what the schedule says, and no more than longestRetryAfter nor than
+// what is left of the schedule, so that it cannot keep a delivery for longer
+// than failures would.
+func afterRetry(scheduled, wish, left time.Duration) time.Duration {
+	return max(scheduled, min(wish, longestRetryAfter, left))
 }
 
 // retryAfter reads a Retry-After header, seconds or an HTTP date (RFC 9110

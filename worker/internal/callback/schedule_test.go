@@ -91,7 +91,7 @@ func TestWhatFollowsFromAnAttempt(t *testing.T) {
 			result: Result{Status: 500, RetryAfter: 1000 * time.Hour}, state: "due", wait: 6 * time.Hour},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := Delivery{Attempt: c.attempt, Endpoint: Endpoint{MaxAttempts: c.max}}
+			d := Delivery{Attempt: c.attempt, Endpoint: &Endpoint{MaxAttempts: c.max}}
 			o := decide(schedule, d, c.result, 0.5)
 			if o.state != c.state || o.wait != c.wait || o.pause != c.pause {
 				t.Errorf("state %s, wait %s, pause %s; want %s, %s, %s", o.state, o.wait, o.pause, c.state, c.wait, c.pause)

@@ -42,6 +42,18 @@ type Request struct {
 	Secrets []string
 	Body    []byte
 	Timeout time.Duration // of everything, reading the response included
+
+	Headers     map[string]string // the endpoint's own
+	Auth        string            // value of Authorization; empty: none
+	Traceparent string            // empty: none
+	Verbatim    bool              // the body is Meta's, and signed as Meta signs too
+}
+
+// request is one for this endpoint.
+func (e *Endpoint) request(id string, body []byte) Request {
+	return Request{
+		ID: id, URL: e.URL, Secrets: e.Secrets, Body: body, Timeout: e.Timeout, Headers: e.Headers, Auth: e.Auth,
+	}
 }
 
 // Result is what came of it.
@@ -66,6 +78,7 @@ type Sender struct {
 	client    *retryablehttp.Client
 	transport *http.Transport
 	now       func() time.Time
+	used      func(reused bool)
 }
 
 // SenderConfig is what a sender needs to know.
@@ -109,7 +122,7 @@ func NewSender(c SenderConfig) *Sender {
 		// A compressed response would get past the limit on its size.
 		DisableCompression: true,
 	}
-	s := &Sender{transport: transport, now: time.Now}
+	s := &Sender{transport: transport, now: time.Now, used: c.Connections}
 	s.client = &retryablehttp.Client{
 		HTTPClient: &http.Client{
 			Transport: hidden{transport},
@@ -126,9 +139,6 @@ func NewSender(c SenderConfig) *Sender {
 		RequestLogHook: func(_ retryablehttp.Logger, r *http.Request, _ int) { exchangeOf(r.Context()).begin() },
 		PrepareRetry:   func(r *http.Request) error { return s.sign(r) },
 		Logger:         nil,
-	}
-	if c.Connections != nil {
-		s.client.HTTPClient.Transport = counted{hidden{transport}, c.Connections}
 	}
 	return s
 }
@@ -147,18 +157,6 @@ func (h hidden) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// counted reports each connection used.
-type counted struct {
-	http.RoundTripper
-	connections func(reused bool)
-}
-
-func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
-	return c.RoundTripper.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { c.connections(info.Reused) },
-	})))
-}
-
 // Close ends the idle connections.
 func (s *Sender) Close() { s.transport.CloseIdleConnections() }
 
@@ -167,7 +165,7 @@ func (s *Sender) Send(ctx context.Context, q Request) Result {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, q.Timeout)
 	defer cancel()
-	x := &exchange{request: q}
+	x := &exchange{request: q, used: s.used}
 	ctx = httptrace.WithClientTrace(context.WithValue(ctx, exchangeKey{}, x), &httptrace.ClientTrace{GotConn: x.gotConn})
 
 	result := s.exchange(ctx, cancel, q)
@@ -180,6 +178,16 @@ func (s *Sender) exchange(ctx context.Context, cancel context.CancelFunc, q Requ
 	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, q.URL, q.Body)
 	if err != nil {
 		return Result{Err: errBadURL}
+	}
+	// First, so that none takes the place of ours.
+	for name, value := range q.Headers {
+		req.Header.Set(name, value)
+	}
+	if q.Auth != "" {
+		req.Header.Set("Authorization", q.Auth)
+	}
+	if q.Traceparent != "" {
+		req.Header.Set("traceparent", q.Traceparent)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", userAgent)
@@ -215,6 +223,9 @@ func (s *Sender) sign(r *http.Request) error {
 	r.Header = r.Header.Clone()
 	r.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
 	r.Header.Set("webhook-signature", signature)
+	if q.Verbatim {
+		r.Header.Set("X-Hub-Signature-256", metaSignature(q.Secrets[0], q.Body))
+	}
 	return nil
 }
 

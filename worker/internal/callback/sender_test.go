@@ -147,8 +147,8 @@ func TestReceiversThatMisbehave(t *testing.T) {
 			defer receiver.Close()
 			started := time.Now()
 			result := post(t, localSender(t), receiver.URL+"/hook", timeout)
-			if result.Status != c.status || result.class() != c.class {
-				t.Errorf("status %d, class %s, err %v; want %d, %s", result.Status, result.class(), result.Err, c.status, c.class)
+			if result.Status != c.status || result.Outcome() != c.class {
+				t.Errorf("status %d, class %s, err %v; want %d, %s", result.Status, result.Outcome(), result.Err, c.status, c.class)
 			}
 			if n := len(result.Body); n < c.minBody || n > c.maxBody {
 				t.Errorf("%d bytes kept, want %d to %d", n, c.minBody, c.maxBody)
@@ -171,10 +171,10 @@ func TestARefusedConnectionIsTriedOnceMore(t *testing.T) {
 	url := "http://" + listener.Addr().String() + "/hook?token=geheim"
 	listener.Close() //nolint:errcheck // the port is to be free
 	result := post(t, localSender(t), url, 5*time.Second)
-	if result.Tries != 2 || result.Status != 0 || result.class() != "connection" {
-		t.Errorf("tries %d, status %d, class %s", result.Tries, result.Status, result.class())
+	if result.Tries != 2 || result.Status != 0 || result.Outcome() != "connection" {
+		t.Errorf("tries %d, status %d, class %s", result.Tries, result.Status, result.Outcome())
 	}
-	if p := result.problem(); strings.Contains(p, "geheim") || strings.Contains(p, "/hook") || p == "" {
+	if p := result.Problem(); strings.Contains(p, "geheim") || strings.Contains(p, "/hook") || p == "" {
 		t.Errorf("problem = %q", p)
 	}
 }
@@ -185,8 +185,8 @@ func TestAnUntrustedCertificateIsNotTriedAgain(t *testing.T) {
 	receiver.StartTLS()
 	defer receiver.Close()
 	result := post(t, localSender(t), receiver.URL, 5*time.Second)
-	if result.Tries != 1 || result.class() != "certificate" {
-		t.Errorf("tries %d, class %s, err %v", result.Tries, result.class(), result.Err)
+	if result.Tries != 1 || result.Outcome() != "certificate" {
+		t.Errorf("tries %d, class %s, err %v", result.Tries, result.Outcome(), result.Err)
 	}
 }
 
@@ -218,8 +218,8 @@ func TestPrivateAddressesAreRefusedWithoutAConnection(t *testing.T) {
 	defer s.Close()
 	for _, url := range []string{"http://127.0.0.1:1/", "http://localhost:1/", "http://[::1]:1/", "http://[::ffff:127.0.0.1]:1/", "http://169.254.169.254/latest/meta-data"} {
 		result := post(t, s, url, 2*time.Second)
-		if result.class() != "forbidden_address" || result.Tries != 1 {
-			t.Errorf("%s: class %s, tries %d, err %v", url, result.class(), result.Tries, result.Err)
+		if result.Outcome() != "forbidden_address" || result.Tries != 1 {
+			t.Errorf("%s: class %s, tries %d, err %v", url, result.Outcome(), result.Tries, result.Err)
 		}
 	}
 }
@@ -250,7 +250,7 @@ func TestNoErrorQuotesWhatTheReceiverSent(t *testing.T) {
 				_, _ = conn.Write([]byte(c.answer))
 			}()
 			result := post(t, localSender(t), "http://"+listener.Addr().String()+"/hook/geheim", 5*time.Second)
-			if p := result.problem(); result.Status != c.status || p == "" || strings.Contains(p, "geheim") {
+			if p := result.Problem(); result.Status != c.status || p == "" || strings.Contains(p, "geheim") {
 				t.Errorf("status %d, problem %q", result.Status, p)
 			}
 		})

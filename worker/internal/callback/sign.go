@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -56,7 +57,7 @@ func secretKey(secret string) ([]byte, error) {
 // whenever it likes. The text signed is "<id>.<seconds>.<body>".
 func Signature(secrets []string, id string, at time.Time, body []byte) (string, error) {
 	if len(secrets) == 0 {
-		return "", errors.New("the endpoint has no secret to sign with: set CALLBACK_SECRET, or unset it to have one made")
+		return "", errors.New("the endpoint has no secret to sign with that is still valid: give it a new one")
 	}
 	var b strings.Builder
 	for i, secret := range secrets {
@@ -73,4 +74,13 @@ func Signature(secrets []string, id string, at time.Time, body []byte) (string, 
 		b.WriteString("v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	}
 	return b.String(), nil
+}
+
+// metaSignature is the value of X-Hub-Signature-256 as Meta makes it, with the
+// text of the secret in the place of the app secret: a handler of Meta's
+// webhooks takes those that are passed on when it is given the secret.
+func metaSignature(secret string, body []byte) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write(body)
+	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }

@@ -64,9 +64,17 @@ func (d *Deliverer) storeBatch(ctx context.Context, batch []outcome) {
 		stored, err := d.queue.complete(try, batch)
 		cancel()
 		if err == nil {
-			if lost := int64(len(batch)) - stored; lost > 0 {
+			if lost := len(batch) - stored.attempts; lost > 0 {
 				d.metrics.lost.Add(float64(lost))
-				d.log.Warn("results came after their leases were lost and changed nothing", zap.Int64("deliveries", lost))
+				d.log.Warn("results came after their leases were lost and changed nothing", zap.Int("deliveries", lost))
+			}
+			for state, n := range stored.finished {
+				d.metrics.finished.WithLabelValues(state).Add(float64(n))
+			}
+			for _, e := range stored.disabled {
+				d.metrics.disabled.Inc()
+				d.log.Error("endpoint disabled: its deliveries wait until it is enabled again",
+					zap.String("endpoint", e.name), zap.Stringer("endpoint_id", e.ID), zap.String("reason", e.reason))
 			}
 			return
 		}

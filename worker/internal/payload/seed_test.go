@@ -1,4 +1,4 @@
-package callback
+package payload
 
 import (
 	"encoding/json"
@@ -19,47 +19,44 @@ func TestBodyIsTheSeedsJSON(t *testing.T) {
 	}{
 		{
 			"everything known",
-			answer{EventType: EventFlowCompleted, FlowToken: text("t-1"), FlowID: &flowID, PhoneNumber: text("5511999999999"),
-				UserID: text("BR.1"), Data: []byte(`{"score": 9, "flow_token":"t-1"}`), RenderedAt: at},
+			answer{flowToken: text("t-1"), flowID: &flowID, phoneNumber: text("5511999999999"),
+				userID: text("BR.1"), response: []byte(`{"score": 9, "flow_token":"t-1"}`)},
 			`{"event_type":"flow_completed","flow_token":"t-1","flow_id":"01a20978-302d-7d9a-b7bb-52d8ccf9b832",` +
 				`"phone_number":"5511999999999","response_data":{"score": 9, "flow_token":"t-1"},"timestamp":"2026-11-23T11:00:00.007Z"}`,
 		},
 		{
 			"a user with no phone number, and nothing else known",
-			answer{EventType: EventFlowCompleted, UserID: text("BR.1"), Data: []byte(`{}`), RenderedAt: at},
+			answer{userID: text("BR.1"), response: []byte(`{}`)},
 			`{"event_type":"flow_completed","flow_token":null,"flow_id":null,"phone_number":null,"user_id":"BR.1",` +
 				`"response_data":{},"timestamp":"2026-11-23T11:00:00.007Z"}`,
 		},
 		{
 			"HTML is left alone",
-			answer{EventType: EventFlowCompleted, FlowToken: text("<a&b>"), Data: []byte(`{"x":"<é&\u003e"}`), RenderedAt: at},
+			answer{flowToken: text("<a&b>"), response: []byte(`{"x":"<é&\u003e"}`)},
 			`{"event_type":"flow_completed","flow_token":"<a&b>","flow_id":null,"phone_number":null,` +
 				`"response_data":{"x":"<é&\u003e"},"timestamp":"2026-11-23T11:00:00.007Z"}`,
 		},
 		{
 			"an answer that is no JSON",
-			answer{EventType: EventFlowCompleted, Raw: []byte(`not "JSON"`), RenderedAt: at},
+			answer{raw: []byte(`not "JSON"`)},
 			`{"event_type":"flow_completed","flow_token":null,"flow_id":null,"phone_number":null,` +
 				`"response_data":{"raw":"not \"JSON\""},"timestamp":"2026-11-23T11:00:00.007Z"}`,
 		},
 		{
 			"an answer that is JSON but no object",
-			answer{EventType: EventFlowCompleted, Data: []byte(`[1,2]`), Raw: []byte(`[1, 2]`), RenderedAt: at},
+			answer{response: []byte(`[1,2]`), raw: []byte(`[1, 2]`)},
 			`{"event_type":"flow_completed","flow_token":null,"flow_id":null,"phone_number":null,` +
 				`"response_data":{"raw":"[1, 2]"},"timestamp":"2026-11-23T11:00:00.007Z"}`,
 		},
 		{
 			"bytes that are no text",
-			answer{EventType: EventFlowCompleted, Raw: []byte("\xff"), RenderedAt: at},
+			answer{raw: []byte("\xff")},
 			`{"event_type":"flow_completed","flow_token":null,"flow_id":null,"phone_number":null,` +
 				`"response_data":{"raw":"\ufffd"},"timestamp":"2026-11-23T11:00:00.007Z"}`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := render(c.a)
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := seed(c.a, at)
 			if string(got) != c.want {
 				t.Errorf("body =\n%s\nwant\n%s", got, c.want)
 			}

@@ -1,0 +1,148 @@
+package callback
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/payload"
+)
+
+// errGone is what the history says of a delivery whose subject was deleted.
+const errGone = "what it would have told of was deleted, by retention or an erasure, before it could be sent"
+
+// render makes the bodies that are not frozen yet. What is left without one has
+// lost its subject.
+func render(ctx context.Context, tx *transaction, due []Delivery) error {
+	var events []payload.Event
+	var places []int
+	for i := range due {
+		if due[i].Body == nil {
+			events, places = append(events, due[i].event()), append(places, i)
+		}
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	bodies, err := payload.Render(ctx, tx, events, time.Now())
+	for n, body := range bodies {
+		due[places[n]].Body = body
+	}
+	return err
+}
+
+// take leases what was found. Each claim has a lease id of its own: a result
+// that comes after the lease was lost finds another id and changes nothing, even
+// when the same worker holds the delivery again.
+//
+// The rows were not locked when they were found. Claims cannot have taken them,
+// for the endpoint is locked; what somebody else has cancelled meanwhile is not
+// due any more, and left out.
+func (q *queue) take(ctx context.Context, tx *transaction, due []Delivery, late []deferred) (claimed, error) {
+	lease, err := uuid.NewV7()
+	if err != nil {
+		return claimed{}, err
+	}
+	var (
+		c      claimed
+		ids    = make([]uuid.UUID, 0, len(due))
+		bodies = make([][]byte, 0, len(due))
+		taken  = make(map[uuid.UUID]bool, len(due))
+		spent  = make(map[uuid.UUID]int)
+	)
+	for _, d := range due {
+		if d.Body == nil {
+			c.gone = append(c.gone, d)
+			continue
+		}
+		ids = append(ids, d.ID)
+		if d.event().Verbatim() {
+			bodies = append(bodies, nil) // it is read from its webhook each time
+		} else {
+			bodies = append(bodies, d.Body)
+		}
+		if d.Endpoint.limited {
+			spent[d.Endpoint.ID]++
+		}
+	}
+	var b pgx.Batch
+	if len(ids) > 0 {
+		const sql = `
+			UPDATE deliveries d SET state = 'leased', attempt = d.attempt + 1, lease_id = $1,
+				lease_until = now() + make_interval(secs => $2), body = coalesce(d.body, u.body)
+			FROM unnest($3::uuid[], $4::bytea[]) AS u (id, body)
+			WHERE d.id = u.id AND d.state = 'due'
+			RETURNING d.id`
+		b.Queue(sql, lease, q.lease.Seconds(), uuids(ids), bodies).Query(func(rows pgx.Rows) error {
+			var id uuid.UUID
+			_, err := pgx.ForEachRow(rows, []any{bytes16(&id)}, func() error { taken[id] = true; return nil })
+			return err
+		})
+	}
+	spend(&b, spent)
+	bury(&b, c.gone)
+	putOff(&b, late)
+	if err := tx.commit(ctx, &b); err != nil {
+		return claimed{}, err
+	}
+	c.deliveries = make([]Delivery, 0, len(taken))
+	for _, d := range due {
+		if taken[d.ID] {
+			d.Lease = lease
+			d.Attempt++
+			c.deliveries = append(c.deliveries, d)
+		}
+	}
+	return c, nil
+}
+
+// spend takes tokens out of buckets.
+func spend(b *pgx.Batch, spent map[uuid.UUID]int) {
+	if len(spent) == 0 {
+		return
+	}
+	var ids []uuid.UUID
+	var counts []int
+	for id, n := range spent {
+		ids, counts = append(ids, id), append(counts, n)
+	}
+	const sql = `
+		UPDATE callback_endpoints e SET rate_tokens = ` + tokens + ` - u.spent, rate_at = greatest(e.rate_at, now())
+		FROM unnest($1::uuid[], $2::int[]) AS u (id, spent)
+		WHERE e.id = u.id`
+	b.Queue(sql, uuids(ids), counts)
+}
+
+// bury moves deliveries that nothing is left to tell of to the history.
+func bury(b *pgx.Batch, gone []Delivery) {
+	if len(gone) == 0 {
+		return
+	}
+	const sql = `
+		WITH moved AS (DELETE FROM deliveries WHERE id = ANY($1) AND state = 'due' RETURNING *)
+		INSERT INTO delivery_history (id, account, endpoint_id, endpoint_name, event_type, event_id, event_at, subject_id, subject_at,
+			subject_position, flow, ordering_key, traceparent, replay, state, attempt, body, last_status, last_error, created_at, finished_at)
+		SELECT m.id, m.account, m.endpoint_id, e.name, m.event_type, m.event_id, m.event_at, m.subject_id, m.subject_at,
+			m.subject_position, m.flow, m.ordering_key, m.traceparent, m.replay, 'cancelled', m.attempt, m.body, m.last_status, $2, m.created_at, now()
+		FROM moved m JOIN callback_endpoints e ON e.id = m.endpoint_id`
+	ids, _ := idsOf(gone)
+	b.Queue(sql, uuids(ids), errGone)
+}
+
+// putOff lets a claim of an ordered endpoint see past those that wait.
+func putOff(b *pgx.Batch, late []deferred) {
+	if len(late) == 0 {
+		return
+	}
+	ids, waits := make([]uuid.UUID, len(late)), make([]float64, len(late))
+	for i, l := range late {
+		ids[i], waits[i] = l.id, l.wait.Seconds()
+	}
+	const sql = `
+		UPDATE deliveries d SET run_at = now() + make_interval(secs => u.wait)
+		FROM unnest($1::uuid[], $2::float8[]) AS u (id, wait)
+		WHERE d.id = u.id AND d.state = 'due'`
+	b.Queue(sql, uuids(ids), waits)
+}

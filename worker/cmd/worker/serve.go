@@ -17,6 +17,7 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/api"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/edges"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/endpoint"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/ingest"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/lifecycle"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/publish"
@@ -118,7 +119,7 @@ func (w *worker) prepare(ctx context.Context, pool *pgxpool.Pool) error {
 	if err := store.Migrate(ctx, pool, w.log); err != nil {
 		return stopped(ctx, err)
 	}
-	if err := callback.Ensure(ctx, pool, w.settings.Callback.Environment); err != nil {
+	if err := endpoint.Ensure(ctx, pool, w.settings.Callback.Environment); err != nil {
 		return stopped(ctx, err)
 	}
 	name, err := store.ClaimName(ctx, pool, w.settings.Name)
@@ -174,6 +175,7 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	w.server.Mount(api.New(api.Config{
 		Pool: w.apiPool, Log: log.Named("api"), Tokens: s.API.Tokens, Origins: s.API.Origins, Version: buildVersion(),
 		Changed: publisher.Changed, Metrics: w.registry,
+		Callbacks: s.Callback.Rules(), Pinger: pinger(w.apiPool, s.Callback.AllowNetworks), Redis: w.redis, Keys: s.Redis.Keys,
 	}))
 	for _, part := range []lifecycle.Part{
 		{Name: "readers", Run: readers.Run},

@@ -21,6 +21,7 @@ import (
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/endpoint"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
 
@@ -43,8 +44,13 @@ type Serve struct {
 
 // Callback is what the environment says about deliveries.
 type Callback struct {
-	callback.Environment
+	endpoint.Environment
 	AllowNetworks []netip.Prefix // CALLBACK_ALLOW_CIDRS
+}
+
+// Rules are what callback endpoints must keep to.
+func (c Callback) Rules() endpoint.Rules {
+	return endpoint.Rules{AllowNetworks: c.AllowNetworks, FixedSecrets: c.Secrets != nil}
 }
 
 // ReadServe reads the settings of `worker serve`.

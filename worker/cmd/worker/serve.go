@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/tracing"
 )
 
 // stopWithin is how long the parts may take to stop: more than the longest
@@ -84,6 +86,7 @@ type worker struct {
 	apiPool *pgxpool.Pool
 	readers atomic.Pointer[stream.Readers]
 	name    *store.Name
+	tracing *tracing.Tracing // nil unless traces are asked for
 }
 
 // start opens the address first, so that probes see a live process that is not
@@ -132,6 +135,7 @@ func (w *worker) prepare(ctx context.Context, pool *pgxpool.Pool) error {
 
 func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	s, log := w.settings, w.log
+	w.tracing = tracing.Start(buildVersion(), w.name.Name, log.Named("tracing"))
 	publisher := publish.New(pool, w.redis, s.Redis.Keys, log.Named("publish"))
 	deliverer := callback.New(callback.Config{
 		Pool: pool, Log: log.Named("callback"), Registry: w.registry, AllowNetworks: s.Callback.AllowNetworks,
@@ -149,7 +153,7 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	readers, err := stream.New(stream.Config{
 		Redis: *s.Redis.Options(), Keys: s.Redis.Keys, Consumer: w.name.Name, Write: writer.Write,
-		GroupCreated: publisher.Nudge, Log: log.Named("stream"), Metrics: w.registry,
+		Stored: w.tracing.Stored, GroupCreated: publisher.Nudge, Log: log.Named("stream"), Metrics: w.registry,
 	})
 	if err != nil {
 		return err
@@ -221,6 +225,9 @@ func (w *worker) stop() {
 	if err := w.group.Stop(ctx); err != nil {
 		w.log.Error("not everything in hand was finished: it is taken up again by the next worker", zap.Error(err))
 	}
+	var flushing sync.WaitGroup // the last spans, beside all that follows
+	flushing.Go(w.tracing.Stop)
+	defer flushing.Wait()
 	if w.name != nil {
 		w.name.Release()
 	}

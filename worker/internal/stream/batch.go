@@ -67,11 +67,13 @@ func (r *Readers) write(ctx context.Context, work <-chan *batch) {
 				break merge
 			}
 		}
+		taken := time.Now()
 		dead, err := r.store(ctx, group, entries)
+		settle(group, dead, err)
 		if err == nil {
 			r.metrics.batch.Observe(float64(len(entries)))
+			r.config.Stored(entries, dead, taken)
 		}
-		settle(group, dead, err)
 	}
 }
 

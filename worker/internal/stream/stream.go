@@ -41,6 +41,10 @@ type Config struct {
 	// It is called from Writers goroutines at once.
 	Write func(ctx context.Context, entries []Entry) ([]Dead, error)
 
+	// Stored is told of the entries of a committed batch, those among them that
+	// are dead, and when a writer took them. It must not block. Optional.
+	Stored func(entries []Entry, dead []Dead, taken time.Time)
+
 	// Writers is the number of concurrent transactions. Default 2: on two cores
 	// more bring nothing.
 	Writers int
@@ -94,6 +98,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.StopTimeout <= 0 {
 		c.StopTimeout = 20 * time.Second
+	}
+	if c.Stored == nil {
+		c.Stored = func([]Entry, []Dead, time.Time) {}
 	}
 	if c.GroupCreated == nil {
 		c.GroupCreated = func() {}

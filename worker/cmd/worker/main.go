@@ -27,6 +27,7 @@ type commands struct {
 	Migrate   migrateCommands  `cmd:"" help:"Bring the database up to date; serve does it too."`
 	Flows     flowsCommands    `cmd:"" help:"Load and publish flow definitions."`
 	Callbacks callbackCommands `cmd:"" help:"What receivers of callbacks need."`
+	Erase     eraseCommand     `cmd:"" help:"Erase one person's data everywhere, and say what is left."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
 }
 

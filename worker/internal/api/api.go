@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/erase"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
@@ -40,6 +41,7 @@ type Config struct {
 	// Changed is called after a change of a flow was committed.
 	Changed func()
 	Metrics prometheus.Registerer // nil: nobody reads them
+	Eraser  *erase.Eraser         // nil: nothing can be erased through the API
 
 	answerWithin time.Duration // 0: answerTime
 	now          func() time.Time
@@ -76,6 +78,7 @@ func newAPI(c Config) *api {
 	registerFlowReads(a)
 	registerFlowVersions(a)
 	registerRecords(a)
+	registerErasures(a)
 	a.serveDocs()
 	return a
 }

@@ -190,10 +190,11 @@ func (c *cutting) value(value *jsontree.Node) bool {
 	}
 	alone := c.kept == kept && c.elements > cutBefore
 	for _, list := range lists[contacts] {
+		// The one contact of messages that name nobody is who sent them.
 		only := alone && len(list.Items) == 1 && len(lists[contacts]) == 1
 		c.each(list, func(contact *jsontree.Node) bool {
 			s := listen(contact)
-			if only || c.who.is(s) || leaves(s, leaving, staying) || !contact.Is(jsontree.Object) && c.who.mentioned(contact) {
+			if only && (len(leaving) == 0 || len(s.phones)+len(s.users) == 0) || c.who.is(s) || leaves(s, leaving, staying) || !contact.Is(jsontree.Object) && c.who.mentioned(contact) {
 				return true
 			}
 			c.kept++

@@ -14,7 +14,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -29,6 +28,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/records"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
 
@@ -149,7 +149,7 @@ func (e *Eraser) Erase(ctx context.Context, r Request) (*Report, error) {
 	if err := e.Redis.Ping(ctx).Err(); err != nil {
 		return nil, fmt.Errorf("redis does not answer, and nothing was erased yet: %w", err)
 	}
-	report := &Report{ID: uuid.Must(uuid.NewV7()), At: Timestamp{time.Now()}, Account: r.Account, Identified: r.By, DryRun: r.DryRun,
+	report := &Report{ID: uuid.Must(uuid.NewV7()), At: Timestamp{Time: time.Now().Truncate(time.Millisecond)}, Account: r.Account, Identified: r.By, DryRun: r.DryRun,
 		Erased: map[string]int64{}, Receivers: []Receiver{}, Remains: []Remains{}}
 	for _, what := range stores {
 		report.Erased[what] = 0
@@ -255,13 +255,17 @@ func quiet(err error) error {
 	return fmt.Errorf("erasing, which goes on where it ended when it is run again: %w", err)
 }
 
-// List returns the latest erasures of some accounts, nil for all.
-func List(ctx context.Context, pool *pgxpool.Pool, accounts []string, limit int) ([]Report, error) {
-	rows, err := pool.Query(ctx, `SELECT report::text FROM erasures WHERE $1::text[] IS NULL OR account = ANY ($1) ORDER BY at DESC, id DESC LIMIT $2`, accounts, limit)
+// List returns the latest erasures of some accounts, nil for all, behind a place.
+func List(ctx context.Context, pool *pgxpool.Pool, accounts []string, after *records.Place, limit int) ([]Report, error) {
+	sql, args := `SELECT report::text FROM erasures WHERE ($1::text[] IS NULL OR account = ANY ($1))`, []any{accounts, limit}
+	if after != nil {
+		sql, args = sql+" AND (at, id) < ($3, $4)", append(args, after.At, after.ID)
+	}
+	rows, err := pool.Query(ctx, sql+" ORDER BY at DESC, id DESC LIMIT $2", args...)
 	if err != nil {
 		return nil, err
 	}
-	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Report, error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Report, error) {
 		var text string
 		var r Report
 		if err := row.Scan(&text); err != nil {
@@ -269,5 +273,4 @@ func List(ctx context.Context, pool *pgxpool.Pool, accounts []string, limit int)
 		}
 		return r, json.Unmarshal([]byte(text), &r)
 	})
-	return slices.Clip(all), err
 }

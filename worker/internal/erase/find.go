@@ -22,7 +22,7 @@ type subject struct {
 	// hashes are of the tokens that are this person's alone. One that several
 	// people answered under says nothing of whose a session or step is.
 	hashes map[string]bool
-	shared map[string]bool
+	shared map[string]bool // false for one that was given
 
 	tokenless int // answers without a token
 
@@ -95,15 +95,9 @@ func (s *subject) find(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// Whoever has a number now is meant by it. If nobody has, it is whoever was
-// known by it last.
-const contactsByPhone = `
-	WITH holder AS (SELECT id FROM contacts WHERE account = $1 AND phone_number = $2 AND merged_into IS NULL),
-	former AS (
-		SELECT id FROM contacts WHERE account = $1 AND phone_number = $2
-		UNION
-		(SELECT contact_id FROM flow_responses WHERE account = $1 AND phone_number = $2 AND contact_id IS NOT NULL ORDER BY answered_at DESC LIMIT 1))
-	SELECT id FROM holder UNION ALL SELECT id FROM former WHERE NOT EXISTS (SELECT FROM holder)`
+// Whoever has a number now is meant by it. Who had it before is somebody else,
+// and must not be erased when the same erasure runs again.
+const contactsByPhone = `SELECT id FROM contacts WHERE account = $1 AND phone_number = $2 AND merged_into IS NULL`
 
 const contactsByUser = `SELECT id FROM contacts WHERE account = $1 AND user_id = $2`
 
@@ -158,8 +152,7 @@ func (s *subject) findContacts(ctx context.Context, tx pgx.Tx) error {
 	if err != nil || s.By != PhoneNumber {
 		return err
 	}
-	// The number itself is searched for unless somebody else has it now, which
-	// only a former holder found by an earlier pass can bring about.
+	// Somebody may have been given the number since an earlier pass.
 	var others bool
 	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM contacts WHERE account = $1 AND phone_number = $2 AND merged_into IS NULL AND NOT id = ANY ($3))`,
 		s.Account, s.value, keys(s.contacts)).Scan(&others)
@@ -180,16 +173,18 @@ const selectAnswers = `
 	SELECT id, coalesce(token_hash, ''), coalesce(flow_token, ''), coalesce(wamid, '') FROM flow_responses
 	WHERE account = $1 AND user_id = ANY ($4) AND contact_id IS NULL`
 
+// Under a token that is one person's alone every answer is theirs.
 const selectAnswersUnder = `
 	SELECT id, coalesce(wamid, ''), coalesce(flow_token, '') FROM flow_responses
-	WHERE account = $1 AND token_hash = ANY ($2) AND ($3 OR contact_id IS NULL OR contact_id = ANY ($4))`
+	WHERE account = $1 AND token_hash = ANY ($2)`
 
 const selectClaimed = `SELECT token_hash, flow_token FROM flow_sessions WHERE account = $1 AND user_id = ANY ($2)`
 
-// selectShared are those of some tokens under which other people answered too.
+// selectShared are those of some tokens under which several people answered.
 const selectShared = `
-	SELECT DISTINCT token_hash FROM flow_responses
-	WHERE account = $1 AND token_hash = ANY ($2) AND contact_id IS NOT NULL AND NOT contact_id = ANY ($3)`
+	SELECT r.token_hash FROM flow_responses r JOIN contacts c ON c.id = r.contact_id
+	WHERE r.account = $1 AND r.token_hash = ANY ($2)
+	GROUP BY r.token_hash HAVING count(DISTINCT coalesce(c.merged_into, c.id)) > 1`
 
 func (s *subject) findAnswers(ctx context.Context, tx pgx.Tx) error {
 	found := map[uuid.UUID]bool{}
@@ -219,13 +214,15 @@ func (s *subject) findAnswers(ctx context.Context, tx pgx.Tx) error {
 		if _, err := pgx.ForEachRow(rows, []any{&hash, &token}, func() error { candidates[hash] = token; return nil }); err != nil {
 			return err
 		}
-		shared, err := collect[string](ctx, tx, selectShared, s.Account, keys(candidates), keys(s.contacts))
+		shared, err := collect[string](ctx, tx, selectShared, s.Account, keys(candidates))
 		if err != nil {
 			return err
 		}
 		for _, hash := range shared {
-			if !s.hashes[hash] {
-				s.shared[hash] = true
+			s.shared[hash] = !s.hashes[hash]
+		}
+		for hash := range s.shared { // also when this person's answers under it are gone by now
+			if s.shared[hash] {
 				delete(candidates, hash)
 			}
 		}
@@ -234,7 +231,7 @@ func (s *subject) findAnswers(ctx context.Context, tx pgx.Tx) error {
 		s.hashes[hash] = true
 		s.who.tokens.add(token)
 	}
-	rows, err := tx.Query(ctx, selectAnswersUnder, s.Account, keys(s.hashes), s.By == FlowToken, keys(s.contacts))
+	rows, err := tx.Query(ctx, selectAnswersUnder, s.Account, keys(s.hashes))
 	if err != nil {
 		return err
 	}

@@ -153,7 +153,10 @@ func (p *person) needles() []needle {
 	for _, values := range []set{p.tokens, p.claims} {
 		for value := range values {
 			for _, text := range spellings(value) {
-				all = append(all, needle{[]byte(`"` + text + `"`), false}, needle{[]byte(`\"` + escape(text, false, false) + `\"`), false})
+				all = append(all, needle{[]byte(`"` + text + `"`), false})
+				for _, again := range spellings(text) {
+					all = append(all, needle{[]byte(`\"` + again + `\"`), false})
+				}
 			}
 		}
 	}

@@ -23,7 +23,13 @@ func (e *Eraser) remains(ctx context.Context, s *subject, report *Report, draine
 			report.remain("entries in the streams", 0, time.Time{}, "more are waiting than were searched: erase again once the worker has read them")
 		}
 	}
-	if n := int64(len(s.shared)); n > 0 {
+	shared := int64(0)
+	for _, is := range s.shared {
+		if is {
+			shared++
+		}
+	}
+	if n := shared; n > 0 {
 		report.remain("sessions and steps under shared flow tokens", n, time.Time{},
 			"others answered under the same tokens, so whose they are cannot be told: give each person a token, or erase by these tokens")
 	}
@@ -34,6 +40,9 @@ func (e *Eraser) remains(ctx context.Context, s *subject, report *Report, draine
 	if s.tokenless > 0 {
 		report.remain("steps of flows without a session", 0, time.Time{},
 			"they hold no identity, so whose they are cannot be told: they go with the days they belong to")
+	}
+	if err := e.former(ctx, s, report); err != nil {
+		return err
 	}
 	if err := e.keyed(ctx, s, report); err != nil {
 		return err
@@ -58,6 +67,27 @@ func (e *Eraser) keyed(ctx context.Context, s *subject, report *Report) error {
 	}
 	if n > 0 {
 		report.remain("ids of messages", n, last.Add(keysKept), "kept so that what WhatsApp sends again is not stored again; they hold the number in base64")
+	}
+	return nil
+}
+
+// former counts who was known by the number before. Numbers are given to other
+// people, so that may be somebody else.
+func (e *Eraser) former(ctx context.Context, s *subject, report *Report) error {
+	if s.By != PhoneNumber {
+		return nil
+	}
+	var n int64
+	err := e.Pool.QueryRow(ctx, `
+		SELECT count(DISTINCT coalesce(c.merged_into, c.id)) FROM (
+			SELECT id FROM contacts WHERE account = $1 AND phone_number = $2
+			UNION SELECT contact_id FROM flow_responses WHERE account = $1 AND phone_number = $2) known
+		JOIN contacts c USING (id) WHERE NOT c.id = ANY ($3)`, s.Account, s.value, keys(s.contacts)).Scan(&n)
+	if err != nil {
+		return fmt.Errorf("looking for earlier holders of the number: %w", err)
+	}
+	if n > 0 {
+		report.remain("people who had the number before", n, time.Time{}, "numbers are given to other people: if it is the same person, erase by the user id too")
 	}
 	return nil
 }

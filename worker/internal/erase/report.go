@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/records"
 )
 
 // What is counted, by table or store and what happened there.
@@ -62,13 +64,8 @@ type Remains struct {
 	Note  string     `json:"note"`
 }
 
-// Timestamp is written as JavaScript's toISOString does: UTC, milliseconds.
-type Timestamp struct{ time.Time }
-
-// MarshalJSON implements json.Marshaler.
-func (t Timestamp) MarshalJSON() ([]byte, error) {
-	return t.UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000Z"`), nil
-}
+// Timestamp is written with milliseconds, in UTC.
+type Timestamp = records.Timestamp
 
 // Total is the number of everything that was erased.
 func (r *Report) Total() (n int64) {
@@ -115,7 +112,7 @@ func (r *Report) remain(what string, n int64, until time.Time, note string) {
 		left.Count = &n
 	}
 	if !until.IsZero() {
-		left.Until = &Timestamp{until}
+		left.Until = &Timestamp{Time: until}
 	}
 	r.Remains = append(r.Remains, left)
 }

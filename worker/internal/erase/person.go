@@ -131,6 +131,10 @@ func (p *person) mentioned(n *jsontree.Node) bool {
 	return false
 }
 
+// shortest is the length in bytes from which a number or user id is looked for
+// anywhere in a text.
+const shortest = 5
+
 // needle is a text by which a person is found in bytes that cannot be read.
 type needle struct {
 	text  []byte
@@ -138,19 +142,28 @@ type needle struct {
 }
 
 // needles are the identities in every spelling that JSON, and JSON inside a
-// string of JSON, has for them. Tokens and claims may be short or plain words,
-// so they count only as whole strings.
+// string of JSON, has for them. Tokens and claims, and whatever is short, may be
+// plain words, so they count only as whole strings.
 func (p *person) needles() []needle {
 	var all []needle
+	words := set{}
 	for phone := range p.phones {
+		if len(phone) < shortest {
+			words.add(phone)
+			continue
+		}
 		all = append(all, needle{[]byte(phone), true})
 	}
 	for user := range p.users {
+		if len(user) < shortest {
+			words.add(user)
+			continue
+		}
 		for _, text := range spellings(user) {
 			all = append(all, needle{[]byte(text), false})
 		}
 	}
-	for _, values := range []set{p.tokens, p.claims} {
+	for _, values := range []set{p.tokens, p.claims, words} {
 		for value := range values {
 			for _, text := range spellings(value) {
 				all = append(all, needle{[]byte(`"` + text + `"`), false})

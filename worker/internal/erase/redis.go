@@ -20,10 +20,10 @@ const replyKept = 10 * time.Minute
 
 const (
 	keysAtOnce    = 500 // in one pipeline
-	entriesAtOnce = 32  // of up to 3 MiB each
+	entriesAtOnce = 16  // of up to 3 MiB each
 	// searched is how many entries of one stream are looked through for what is
 	// not stored yet.
-	searched = 20_000
+	searched = 5_000
 )
 
 // cleanRedis deletes the edge's sessions, and what names the person in the

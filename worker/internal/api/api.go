@@ -26,6 +26,7 @@ import (
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/endpoint"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/erase"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
@@ -44,6 +45,7 @@ type Config struct {
 	// Changed is called after a change of a flow was committed.
 	Changed func()
 	Metrics prometheus.Registerer // nil: nobody reads them
+	Eraser  *erase.Eraser         // nil: nothing can be erased through the API
 
 	// Callbacks are what the environment says about callback endpoints, and Pinger
 	// tries one.
@@ -91,6 +93,7 @@ func newAPI(c Config) *api {
 	registerCallbacks(a)
 	registerDeliveries(a)
 	registerDeadEntries(a)
+	registerErasures(a)
 	a.serveDocs()
 	return a
 }

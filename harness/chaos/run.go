@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Options say how faults are run.
@@ -24,6 +26,7 @@ type Options struct {
 
 // Run injects one fault into a scene of its own and judges what became of it.
 func Run(ctx context.Context, f Fault, o Options) (v Verdict) {
+	redis.SetLogger(silent{})
 	v = Verdict{Number: f.Number, Name: f.Name, Promise: f.Promise, Bound: f.Bound}
 	if o.builds == nil {
 		o.builds = &builds{root: o.Root}
@@ -63,6 +66,11 @@ func Run(ctx context.Context, f Fault, o Options) (v Verdict) {
 	}
 	return v
 }
+
+// silent takes what go-redis says of servers that are away, which is the point.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
 
 // stopAll ends the workers in an orderly way: a lease that one of them still has
 // then is leaked.

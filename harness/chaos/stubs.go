@@ -1,0 +1,4 @@
+package chaos
+
+func workerFaults() []Fault   { return nil }
+func deliveryFaults() []Fault { return nil }

@@ -140,6 +140,7 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	publisher := publish.New(pool, w.redis, s.Redis.Keys, log.Named("publish"))
 	deliverer := callback.New(callback.Config{
 		Pool: pool, Log: log.Named("callback"), Registry: w.registry, AllowNetworks: s.Callback.AllowNetworks,
+		Trace: attemptTrace(w.tracing),
 	})
 	writer := ingest.NewWriter(pool, ingest.Config{
 		Accounts: s.Accounts.Of, Nudge: deliverer.Nudge, Log: log.Named("ingest"), Metrics: w.registry,

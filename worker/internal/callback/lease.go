@@ -26,7 +26,7 @@ func (q *queue) renew(ctx context.Context, held []Delivery) (lost []Delivery, er
 	const sql = `
 		UPDATE deliveries d SET lease_until = now() + make_interval(secs => $1)
 		FROM unnest($2::uuid[], $3::uuid[]) AS u (id, lease)
-		WHERE d.id = u.id AND d.lease_id = u.lease AND d.state = 'leased'
+		WHERE d.id = u.id AND d.lease_id = u.lease
 		RETURNING d.id, d.lease_id`
 	ids, leases := idsOf(held)
 	rows, err := q.pool.Query(ctx, sql, q.lease.Seconds(), uuids(ids), uuids(leases))
@@ -67,7 +67,7 @@ func (q *queue) release(ctx context.Context, held []Delivery) error {
 	const sql = `
 		UPDATE deliveries d SET state = 'due', attempt = d.attempt - 1, lease_id = NULL, lease_until = NULL
 		FROM unnest($1::uuid[], $2::uuid[]) AS u (id, lease)
-		WHERE d.id = u.id AND d.lease_id = u.lease AND d.state = 'leased'`
+		WHERE d.id = u.id AND d.lease_id = u.lease`
 	ids, leases := idsOf(held)
 	if _, err := q.pool.Exec(ctx, sql, uuids(ids), uuids(leases)); err != nil {
 		return errors.Join(errors.New("giving deliveries back: they are sent once their leases run out"), err)

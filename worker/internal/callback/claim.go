@@ -102,8 +102,7 @@ func lockEndpoints(ctx context.Context, tx *transaction) (map[uuid.UUID]*Endpoin
 // breakerAfter times in a row gets a single probe.
 //
 // Nor may it hold more places of this worker than are free ($4; $5 and $6 are
-// what is held): however many receivers hang, there is a place left for one that
-// does not.
+// what is held): see fit.
 //
 // A lease that ran out is not counted: its worker is dead, and the sweep is
 // about to say so. That also bounds how many dead row versions are looked at.
@@ -174,7 +173,37 @@ func findDue(ctx context.Context, tx *transaction, endpoints map[uuid.UUID]*Endp
 		})
 	}
 	err = tx.send(ctx, &b)
-	return due[:min(len(due), r.free)], late, err
+	return fit(due, r), late, err
+}
+
+// fit gives places in turn, one to each endpoint as long as it holds fewer than
+// are free: however many receivers hang, there are places left for one that does
+// not. (Choudhury and Hahne, dynamic queue length thresholds, 1998.)
+func fit(due []Delivery, r room) []Delivery {
+	var endpoints []uuid.UUID
+	waiting := make(map[uuid.UUID][]Delivery)
+	held := make(map[uuid.UUID]int)
+	for _, d := range due {
+		id := d.Endpoint.ID
+		if waiting[id] == nil {
+			endpoints, held[id] = append(endpoints, id), r.held[id]
+		}
+		waiting[id] = append(waiting[id], d)
+	}
+	free, fitting := r.free, make([]Delivery, 0, len(due))
+	for again := true; again; {
+		again = false
+		for _, id := range endpoints {
+			if len(waiting[id]) == 0 || held[id] >= free {
+				continue
+			}
+			fitting, waiting[id] = append(fitting, waiting[id][0]), waiting[id][1:]
+			held[id]++
+			free--
+			again = true
+		}
+	}
+	return fitting
 }
 
 func readDue(row pgx.CollectableRow, endpoints map[uuid.UUID]*Endpoint, more ...any) (Delivery, error) {

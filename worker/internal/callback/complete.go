@@ -102,7 +102,9 @@ func (q *queue) complete(ctx context.Context, done []outcome) (stored, error) {
 }
 
 // storeAttempts returns the attempts whose lease still held, and the endpoints
-// among theirs that a success changes.
+// among theirs that a success changes. Only what is leased has a lease_id; that
+// the statement does not say so keeps it on the primary key, away from an index
+// that is full of dead versions when something holds vacuum up.
 func storeAttempts(ctx context.Context, tx *transaction, done []outcome) (kept []outcome, unwell map[uuid.UUID]bool, err error) {
 	const sql = `
 		WITH result AS (
@@ -113,11 +115,11 @@ func storeAttempts(ctx context.Context, tx *transaction, done []outcome) (kept [
 			UPDATE deliveries d SET state = 'due', lease_id = NULL, lease_until = NULL,
 				run_at = now() + make_interval(secs => u.wait), last_status = u.status, last_error = u.error
 			FROM result u
-			WHERE u.state = 'due' AND d.id = u.id AND d.lease_id = u.lease AND d.state = 'leased'
+			WHERE u.state = 'due' AND d.id = u.id AND d.lease_id = u.lease
 			RETURNING d.id, d.account, d.endpoint_id, d.attempt, u.attempt_id, u.tries, u.status, u.error, u.milliseconds, u.response_body
 		), moved AS (
 			DELETE FROM deliveries d USING result u
-			WHERE u.state <> 'due' AND d.id = u.id AND d.lease_id = u.lease AND d.state = 'leased'
+			WHERE u.state <> 'due' AND d.id = u.id AND d.lease_id = u.lease
 			RETURNING d.id, d.account, d.endpoint_id, d.attempt, u.attempt_id, u.tries, u.status, u.error, u.milliseconds, u.response_body,
 				d.event_type, d.event_id, d.event_at, d.subject_id, d.subject_at, d.subject_position, d.flow, d.ordering_key, d.traceparent,
 				d.replay, d.body, d.created_at, u.state AS final, u.endpoint_name

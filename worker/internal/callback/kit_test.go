@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"go.uber.org/zap"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
@@ -24,7 +25,8 @@ type receiver struct {
 	mu       sync.Mutex
 	requests []received
 	open     map[string]int // requests being answered, by webhook-id
-	overlaps int            // requests that came while another of the same id was open
+	check    func(r *http.Request, body []byte)
+	overlaps int // requests that came while another of the same id was open
 }
 
 type received struct {
@@ -42,6 +44,9 @@ func newReceiver(t *testing.T, answer func(n int, w http.ResponseWriter, r *http
 		rc.mu.Lock()
 		rc.requests = append(rc.requests, received{id, string(body), time.Now()})
 		n := len(rc.requests)
+		if rc.check != nil {
+			rc.check(r, body)
+		}
 		if rc.open[id]++; rc.open[id] > 1 {
 			rc.overlaps++
 		}
@@ -189,4 +194,10 @@ func count(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// verifies asks the reference library.
+func verifies(secret string, h http.Header, body []byte) bool {
+	verifier, err := standardwebhooks.NewWebhook(secret)
+	return err == nil && verifier.Verify(body, h) == nil
 }

@@ -26,20 +26,21 @@ func (q *queue) renew(ctx context.Context, held []Delivery) (lost []Delivery, er
 	const sql = `
 		UPDATE deliveries d SET lease_until = now() + make_interval(secs => $1)
 		FROM unnest($2::uuid[], $3::uuid[]) AS u (id, lease)
-		WHERE d.id = u.id AND d.lease_id = u.lease AND d.state = 'leased'
-		RETURNING d.id`
+		WHERE d.id = u.id AND d.lease_id = u.lease
+		RETURNING d.id, d.lease_id`
 	ids, leases := idsOf(held)
 	rows, err := q.pool.Query(ctx, sql, q.lease.Seconds(), uuids(ids), uuids(leases))
 	if err != nil {
 		return nil, fmt.Errorf("renewing leases: %w", err)
 	}
-	kept := make(map[uuid.UUID]bool, len(held))
-	var id uuid.UUID
-	if _, err := pgx.ForEachRow(rows, []any{&id}, func() error { kept[id] = true; return nil }); err != nil {
+	type lease struct{ delivery, id uuid.UUID }
+	kept := make(map[lease]bool, len(held))
+	var l lease
+	if _, err := pgx.ForEachRow(rows, []any{bytes16(&l.delivery), bytes16(&l.id)}, func() error { kept[l] = true; return nil }); err != nil {
 		return nil, fmt.Errorf("renewing leases: %w", err)
 	}
 	for _, d := range held {
-		if !kept[d.ID] {
+		if !kept[lease{d.ID, d.Lease}] {
 			lost = append(lost, d)
 		}
 	}
@@ -66,7 +67,7 @@ func (q *queue) release(ctx context.Context, held []Delivery) error {
 	const sql = `
 		UPDATE deliveries d SET state = 'due', attempt = d.attempt - 1, lease_id = NULL, lease_until = NULL
 		FROM unnest($1::uuid[], $2::uuid[]) AS u (id, lease)
-		WHERE d.id = u.id AND d.lease_id = u.lease AND d.state = 'leased'`
+		WHERE d.id = u.id AND d.lease_id = u.lease`
 	ids, leases := idsOf(held)
 	if _, err := q.pool.Exec(ctx, sql, uuids(ids), uuids(leases)); err != nil {
 		return errors.Join(errors.New("giving deliveries back: they are sent once their leases run out"), err)

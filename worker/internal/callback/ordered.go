@@ -49,7 +49,10 @@ const orderedDue = `
 
 func readOrdered(rows pgx.Rows, endpoints map[uuid.UUID]*Endpoint) (heads []Delivery, late []deferred, err error) {
 	defer rows.Close()
-	type use struct{ seen, taken, replays int }
+	type use struct {
+		seen, taken, replays int
+		keys                 map[string]bool // a replay and what is live may both be first
+	}
 	used := make(map[uuid.UUID]*use)
 	waiting := make(map[uuid.UUID][]deferred)
 	for rows.Next() {
@@ -65,7 +68,7 @@ func readOrdered(rows pgx.Rows, endpoints map[uuid.UUID]*Endpoint) (heads []Deli
 		id := d.Endpoint.ID
 		u := used[id]
 		if u == nil {
-			u = &use{}
+			u = &use{keys: make(map[string]bool)}
 			used[id] = u
 		}
 		u.seen++
@@ -73,8 +76,10 @@ func readOrdered(rows pgx.Rows, endpoints map[uuid.UUID]*Endpoint) (heads []Deli
 		case blocked:
 			until := time.Duration(wait * float64(time.Second))
 			waiting[id] = append(waiting[id], deferred{d.ID, min(max(until, shortestDefer), longestDefer)})
+		case d.orderingKey != "" && u.keys[d.orderingKey]:
 		case u.taken < free && (!d.Replay || u.replays < replays):
 			u.taken++
+			u.keys[d.orderingKey] = true
 			if d.Replay {
 				u.replays++
 			}

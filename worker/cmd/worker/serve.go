@@ -55,9 +55,7 @@ func (serveCommand) Run(p *process) error {
 	defer log.Sync() //nolint:errcheck // stderr of a terminal cannot be synced
 	redis.SetLogger(redisLog{log.Named("redis")})
 
-	w := &worker{settings: s, log: log, group: lifecycle.New(log), registry: prometheus.NewRegistry()}
-	w.registry.MustRegister(poolMetrics{&w.pool})
-	w.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	w := newWorker(s, log)
 	defer w.stop()
 	if err := w.start(p.ctx); err != nil {
 		if errors.Is(err, errStopped) {
@@ -88,6 +86,14 @@ type worker struct {
 	readers atomic.Pointer[stream.Readers]
 	name    *store.Name
 	tracing *tracing.Tracing // nil unless traces are asked for
+}
+
+func newWorker(s settings.Serve, log *zap.Logger) *worker {
+	w := &worker{settings: s, log: log, group: lifecycle.New(log), registry: prometheus.NewRegistry()}
+	w.registry.MustRegister(poolMetrics{&w.pool})
+	w.registry.MustRegister(w.readiness()...)
+	w.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return w
 }
 
 // start opens the address first, so that probes see a live process that is not

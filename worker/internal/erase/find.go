@@ -32,6 +32,7 @@ type subject struct {
 	responses []uuid.UUID
 	steps     []step
 	messages  []message
+	statuses  set // of messages: id and status, as their keys begin
 }
 
 type session struct {
@@ -55,7 +56,7 @@ type message struct {
 
 func newSubject(r Request, value string) *subject {
 	s := &subject{Request: r, value: value, who: newPerson(), contacts: map[uuid.UUID]bool{}, hashes: map[string]bool{}, shared: map[string]bool{},
-		all: map[sessionKey]bool{}}
+		all: map[sessionKey]bool{}, statuses: set{}}
 	switch r.By {
 	case UserID:
 		s.who.users.add(value)
@@ -72,6 +73,7 @@ func (s *subject) clone() *subject {
 	c := *s
 	c.who = &person{maps.Clone(s.who.phones), maps.Clone(s.who.users), maps.Clone(s.who.tokens), maps.Clone(s.who.claims), maps.Clone(s.who.wamids)}
 	c.contacts, c.hashes, c.shared, c.all = maps.Clone(s.contacts), maps.Clone(s.hashes), maps.Clone(s.shared), maps.Clone(s.all)
+	c.statuses = maps.Clone(s.statuses)
 	c.sessions, c.responses, c.steps, c.messages = nil, nil, nil, nil
 	return &c
 }
@@ -277,9 +279,9 @@ func (s *subject) findSteps(ctx context.Context, tx pgx.Tx) error {
 
 // The answers' own messages are theirs also when only a token is erased.
 const selectMessages = `
-	SELECT event_id, event_at, position, coalesce(wamid, '') FROM webhook_messages WHERE contact_id = ANY ($1)
+	SELECT event_id, event_at, position, coalesce(wamid, ''), kind, coalesce(type, '') FROM webhook_messages WHERE contact_id = ANY ($1)
 	UNION
-	SELECT event_id, event_at, position, coalesce(wamid, '') FROM webhook_messages WHERE account = $2 AND wamid = ANY ($3) AND kind = 'message'`
+	SELECT event_id, event_at, position, coalesce(wamid, ''), kind, coalesce(type, '') FROM webhook_messages WHERE account = $2 AND wamid = ANY ($3) AND kind = 'message'`
 
 func (s *subject) findMessages(ctx context.Context, tx pgx.Tx) error {
 	rows, err := tx.Query(ctx, selectMessages, keys(s.contacts), s.Account, keys(s.who.wamids))
@@ -287,9 +289,12 @@ func (s *subject) findMessages(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	var m message
-	var wamid string
-	_, err = pgx.ForEachRow(rows, []any{&m.event, &m.at, &m.position, &wamid}, func() error {
+	var wamid, kind, typ string
+	_, err = pgx.ForEachRow(rows, []any{&m.event, &m.at, &m.position, &wamid, &kind, &typ}, func() error {
 		s.messages = append(s.messages, m)
+		if kind == "status" {
+			s.statuses.add(wamid + "|" + typ)
+		}
 		s.who.wamids.add(wamid)
 		return nil
 	})

@@ -124,6 +124,8 @@ func (w *world) settle(p *someone) {
 	w.exec(`INSERT INTO flow_responses (id, source, session_id, attempt, attempt_started_at, flow, token_hash, flow_token, user_id, response_data, answered_at)
 		VALUES ($1, 'endpoint', $2, 2, now(), 'csat', $3, $4, $5, $6, now())`, p.id(6), p.session, hash, p.token, p.claim, `{"text":"`+p.secret+`"}`)
 
+	w.exec("INSERT INTO webhook_messages (event_id, event_at, position, kind, type, wamid, contact_id) VALUES ($1, $2, 1, 'status', 'read', $3, $4)",
+		p.id(22), w.at, "4to"+p.prefix, p.contact) // its webhook is gone already
 	alone := p.id(20)
 	w.webhook(alone, value(`"contacts":[`+contactOf(p)+`],"messages":[`+answerOf(p, "-old")+`]`), p)
 	broken := value(`"messages":[` + answerOf(p, "-broken") + `]`)
@@ -139,7 +141,7 @@ func (w *world) settle(p *someone) {
 	w.dead(300+int(p.prefix[0]), "webhook", broken[:len(broken)-5])
 
 	for _, k := range []struct{ kind, dedup string }{
-		{"message", p.wamid}, {"status", "wamid.to" + p.prefix + "|read|" + p.phone}, {"status", "wamid.to" + p.prefix + "|sent|" + p.user}, {"step", "hash:1@2"},
+		{"message", p.wamid}, {"status", "wamid.to" + p.prefix + "|read|" + p.phone}, {"status", "wamid.to" + p.prefix + "|sent|" + p.user}, {"status", "4to" + p.prefix + "|read|" + p.phone}, {"step", "hash:1@2"},
 	} {
 		w.exec("INSERT INTO event_keys (kind, dedup) VALUES ($1, $2) ON CONFLICT DO NOTHING", k.kind, k.dedup)
 	}

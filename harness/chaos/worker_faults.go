@@ -16,8 +16,8 @@ import (
 func workerFaults() []Fault {
 	return []Fault{
 		{
-			Number: 16, Name: "poisoned entries, one in a hundred", Bound: 5 * time.Second,
-			Promise: "what cannot be read is in the dead stream and in dead_entries within 5 s, once; neighbours and odd but readable bodies are stored",
+			Number: 16, Name: "poisoned entries under load", Bound: 15 * time.Second,
+			Promise: "what cannot be read is in the dead stream and in dead_entries within 15 s, once; neighbours and odd but readable bodies are stored",
 			Run:     poison,
 		},
 		{

@@ -15,7 +15,7 @@ const stored = `
 	UNION ALL SELECT kind || ' ' || from_screen, count(*) FROM flow_steps WHERE kind <> 'step' GROUP BY 1
 	UNION ALL SELECT 'webhook ' || encode(sha256(body), 'hex'), count(*) FROM webhook_events GROUP BY 1
 	UNION ALL SELECT CASE kind WHEN 'message' THEN 'message ' || wamid ELSE 'status ' || wamid || ' ' || type END, count(*) FROM webhook_messages GROUP BY 1
-	UNION ALL SELECT 'answer ' || CASE source WHEN 'nfm_reply' THEN wamid ELSE token_hash END, count(*) FROM flow_responses GROUP BY 1`
+	UNION ALL SELECT 'answer ' || CASE source WHEN 'nfm_reply' THEN wamid ELSE token_hash END, count(*) FROM flow_responses WHERE account = '` + account + `' GROUP BY 1`
 
 // inventory is what is stored, by row, against what was appended.
 type inventory struct {
@@ -131,7 +131,7 @@ func (s *Scene) judgeDeliveries(ctx context.Context) error {
 	if len(early) > 0 {
 		s.Miss("I2: %d deliveries are due and had arrived, such as %s", len(early), clip(early))
 	}
-	rows, err := s.db.Query(ctx, "SELECT id::text FROM flow_responses")
+	rows, err := s.db.Query(ctx, "SELECT id::text FROM flow_responses WHERE account = $1", account)
 	if err != nil {
 		return err
 	}
@@ -158,19 +158,11 @@ func (s *Scene) judgeDeliveries(ctx context.Context) error {
 type delivery struct{ webhook, subject, state string }
 
 func (s *Scene) deliveries(ctx context.Context) ([]delivery, error) {
-	split, err := s.Number(ctx, "SELECT count(*) FROM pg_class WHERE relname = 'delivery_history'")
+	table, err := s.deliveryTable(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// Before finished deliveries had a table of their own, a delivery's id was
-	// the webhook-id.
-	sql := `SELECT d.id::text, d.response_id::text, d.state FROM deliveries d JOIN callback_endpoints e ON e.id = d.endpoint_id WHERE e.url = $1`
-	if split > 0 {
-		sql = `SELECT d.event_id::text, d.subject_id::text, d.state FROM
-			(SELECT event_id, subject_id, state, endpoint_id FROM deliveries UNION ALL SELECT event_id, subject_id, state, endpoint_id FROM delivery_history) d
-			JOIN callback_endpoints e ON e.id = d.endpoint_id WHERE e.url = $1`
-	}
-	rows, err := s.db.Query(ctx, sql, s.Receiver.URL())
+	rows, err := s.db.Query(ctx, `SELECT d.webhook, d.subject, d.state FROM `+table+` d JOIN callback_endpoints e ON e.id = d.endpoint_id WHERE e.url = $1`, s.Receiver.URL())
 	if err != nil {
 		return nil, fmt.Errorf("reading deliveries: %w", err)
 	}

@@ -250,7 +250,7 @@ func streamTrimmed(ctx context.Context, s *Scene) error {
 	if err := w.Kill(); err != nil {
 		return err
 	}
-	trimmed := make(map[string]bool)
+	trimmed := make(map[string]bool) // by stream and id
 	for _, stream := range s.streams() {
 		pending, err := s.Redis.XPendingExt(ctx, &redis.XPendingExtArgs{Stream: stream, Group: keyspace.Group, Start: "-", End: "+", Count: 1000}).Result()
 		if err != nil && !redis.HasErrorPrefix(err, "NOGROUP") {
@@ -261,7 +261,7 @@ func streamTrimmed(ctx context.Context, s *Scene) error {
 		}
 		keep := pending[len(pending)/2].ID
 		for _, p := range pending[:len(pending)/2] {
-			trimmed[p.ID] = true
+			trimmed[stream+" "+p.ID] = true
 		}
 		if err := s.Redis.XTrimMinID(ctx, stream, keep).Err(); err != nil {
 			return err
@@ -288,8 +288,8 @@ func streamTrimmed(ctx context.Context, s *Scene) error {
 		return err
 	}
 	for r := range s.lostEntries(inv) {
-		if !trimmed[r.id] {
-			s.Miss("entry %s was not trimmed and is lost", r.id)
+		if stream := s.Keys.Events(r.shard); !trimmed[stream+" "+r.id] {
+			s.Miss("entry %s of %s was not trimmed and is lost", r.id, stream)
 		}
 	}
 	s.Note("%d entries were trimmed and counted", len(trimmed))

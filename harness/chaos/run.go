@@ -18,7 +18,7 @@ type Options struct {
 	Long  bool
 	// Say receives a line about each row as it begins and ends.
 	Say io.Writer
-	// Verbose also writes what a worker last said when its row was missed.
+	// Verbose also writes what a worker last warned of when its row was missed.
 	Verbose bool
 
 	builds *builds
@@ -56,9 +56,7 @@ func Run(ctx context.Context, f Fault, o Options) (v Verdict) {
 	}
 	if !v.OK() && o.Verbose {
 		for _, w := range s.workers {
-			if w.Process != nil {
-				fmt.Fprintf(o.Say, "the end of the log of %s:\n%s\n", w.name, w.Process.Tail())
-			}
+			fmt.Fprintf(o.Say, "what %s warned of:\n%s", w.name, w.Warnings(20))
 		}
 	}
 	if err := s.close(); err != nil && v.Error == "" {

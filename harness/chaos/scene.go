@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"syscall"
 	"time"
@@ -100,6 +101,7 @@ func (s *Scene) close() error {
 		errs = append(errs, s.closers[i]())
 	}
 	s.closers = nil
+	http.DefaultClient.CloseIdleConnections() // to the workers' metrics
 	return errors.Join(errs...)
 }
 

@@ -34,7 +34,7 @@ func topologyFaults() []Fault {
 func (s *Scene) waitReplicas() { s.Producer.wait, s.Producer.waitFor = 1, 200*time.Millisecond }
 
 // failover kills the server at an address and measures how long it takes until
-// an entry that was appended after that is committed. The server then comes back.
+// an entry that was appended to its successor is committed. The server then comes back.
 func (s *Scene) failover(ctx context.Context, address, stream string, promoted func(context.Context) (string, error)) error {
 	node, err := s.Stack.Redises.Node(address)
 	if err != nil {
@@ -54,21 +54,6 @@ func (s *Scene) failover(ctx context.Context, address, stream string, promoted f
 		return err
 	}
 	elected := time.Since(killed)
-	// The new primary has no replica before the old one is back as one.
-	if err := node.Restart(ctx); err != nil {
-		return err
-	}
-	events := s.Producer.Events()
-	if _, err := until(ctx, time.Minute, "entries are acknowledged again", func(context.Context) error {
-		if s.Producer.Events() == events {
-			s.Producer.mu.Lock()
-			defer s.Producer.mu.Unlock()
-			return fmt.Errorf("none is (%w)", s.Producer.lastErr)
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
 	shards, err := s.shardsOn(ctx, stream)
 	if err != nil {
 		return err
@@ -88,7 +73,24 @@ func (s *Scene) failover(ctx context.Context, address, stream string, promoted f
 	}
 	took := time.Since(killed)
 	s.Recovered(took)
-	s.Note("a replica was elected after %s, commits went on after %s", duration(elected), duration(took))
+	// The new primary has no replica, and so nothing is acknowledged, before the
+	// old one is back as one.
+	if err := node.Restart(ctx); err != nil {
+		return err
+	}
+	events := s.Producer.Events()
+	if _, err := until(ctx, time.Minute, "entries are acknowledged again", func(context.Context) error {
+		if s.Producer.Events() == events {
+			s.Producer.mu.Lock()
+			defer s.Producer.mu.Unlock()
+			return fmt.Errorf("none is (%w)", s.Producer.lastErr)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	s.Note("a replica was elected after %s, commits went on after %s, the old primary served as a replica after %s",
+		duration(elected), duration(took), duration(time.Since(killed)))
 	return nil
 }
 

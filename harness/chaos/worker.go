@@ -192,3 +192,18 @@ lines:
 	}
 	return count, nil
 }
+
+// Warnings are the last lines of the worker's log that are not of level info.
+func (w *Worker) Warnings(most int) string {
+	log, err := os.ReadFile(w.log)
+	if err != nil {
+		return ""
+	}
+	var lines []string
+	for line := range strings.Lines(string(log)) {
+		if !strings.Contains(line, `"level":"info"`) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-most):], "")
+}

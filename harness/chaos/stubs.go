@@ -1,4 +1,0 @@
-package chaos
-
-func workerFaults() []Fault   { return nil }
-func deliveryFaults() []Fault { return nil }

@@ -37,7 +37,7 @@ PACKAGES := ./shared/... ./migrations/... ./caddymodule/... ./worker/... ./harne
 KEY_PACKAGES := ./shared/flowcrypto/... ./caddymodule/...
 HARNESS  := go run ./harness/cmd/harness
 
-.PHONY: help build libcrypto build-caddy build-worker demo run test lint fmt validate secrets bench bench-compare bench-growth fuzz xcaddy clean
+.PHONY: help build libcrypto build-caddy build-worker demo run test lint fmt validate secrets bench bench-compare bench-growth chaos fuzz xcaddy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -110,6 +110,9 @@ bench-compare: build ## the edge beside that of another revision: make bench-com
 
 bench-growth: build ## the same edge with more sessions, flows, shards, keys and payload
 	go run ./harness/cmd/bench -bin $(BIN) -growth $(ARGS)
+
+chaos: build-worker ## kills, cuts, full disks and failovers under load, and what became of every event
+	go run ./harness/cmd/chaos -bin $(BIN) $(ARGS)
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz test for FUZZTIME (10s)

@@ -38,6 +38,7 @@ type exchange struct {
 	named    identity         // see identity()
 	fetches  fetches          // of this request's logic
 	seed     seed             // of its random choices; set when the endpoint is first asked
+	opened   bool             // it begins an attempt
 
 	body   body   // as WhatsApp sent it
 	replay replay // of it, for whatever runs after us

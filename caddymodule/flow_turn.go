@@ -160,6 +160,7 @@ func (x *exchange) answer(ctx context.Context, c *claim, claims flowtoken.Claims
 			return x.refuse(http.StatusBadRequest, "unknown_screen")
 		}
 		session.Version = version + 1
+		x.opened = flow.NewAttempt(prev, def, x.request)
 		if claims.User != "" {
 			session.User = claims.User
 		}
@@ -280,10 +281,11 @@ func (x *exchange) finish(c *claim, def *flow.Definition, session *flow.Session,
 		Reply: plaintext, Stored: x.sealed(http.StatusOK, plaintext),
 	}
 	if x.request.Stateless() {
+		step.Opened = x.request.Action == flow.Init // nothing else tells a beginning without a session
 		committing.Event = x.entry(event.KindStatelessStep, c.lookup.EnvelopeHash, &step)
 		return committing
 	}
-	step.Version, step.Attempt, step.StartedAt = session.Version, session.Attempt, session.Started
+	step.Version, step.Attempt, step.StartedAt, step.Opened = session.Version, session.Attempt, session.Started, x.opened
 	committing.ExpectVersion, committing.Version = version, session.Version
 	committing.Session = session.Encode()
 	committing.Event = x.entry(event.KindStep, x.identity().step(session.Version), &step)

@@ -2,13 +2,11 @@ package caddymodule
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -112,26 +110,4 @@ func writeText(w http.ResponseWriter, status int, body []byte) error {
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may be gone; its answer is stored
 	return nil
-}
-
-// traceparent returns the request's W3C trace context when it has the shape of
-// one (https://www.w3.org/TR/trace-context/, version 00), so that the worker
-// can join the trace. Anything else is dropped: it goes into Redis.
-func traceparent(r *http.Request) string {
-	value := r.Header.Get("Traceparent")
-	if value == "" {
-		return ""
-	}
-	parts := strings.Split(value, "-")
-	if len(value) != 55 || len(parts) != 4 || parts[0] != "00" ||
-		len(parts[1]) != 32 || len(parts[2]) != 16 || value != strings.ToLower(value) ||
-		strings.Trim(parts[1], "0") == "" || strings.Trim(parts[2], "0") == "" {
-		return ""
-	}
-	for _, part := range parts {
-		if _, err := hex.DecodeString(part); err != nil {
-			return ""
-		}
-	}
-	return value
 }

@@ -162,6 +162,9 @@ INSERT INTO webhook_messages (account, event_id, event_at, position, kind, type,
 SELECT account, event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at FROM webhook_messages_old;
 DROP TABLE webhook_messages_old;
 
+-- A key is kept long, and a phone number is not its business.
+UPDATE event_keys SET dedup = encode(sha256(convert_to(dedup, 'UTF8')), 'hex') WHERE kind = 'status';
+
 -- ---------------------------------------------------------------- flows
 
 -- What Meta reports about flows: the webhook field "flows".

@@ -32,6 +32,12 @@ type benchReport struct {
 	Worker struct {
 		PerSecond float64 `json:"per_second"`
 	} `json:"worker"`
+	Callbacks struct {
+		PerSecond float64 `json:"per_second"`
+		Beside    []struct {
+			P99 float64 `json:"p99_us"`
+		} `json:"beside"`
+	} `json:"callbacks"`
 	Growth []struct {
 		Name   string `json:"name"`
 		Points []struct {
@@ -109,7 +115,8 @@ func TestBench(t *testing.T) {
 		t.Parallel()
 		// Without ping and INIT: around those, too, openssl would be waited for.
 		r := measure(t, "-connections", "4", "-starts", "1", "-events", "3000", "-overload-seconds", "0.5",
-			"-only", "data_exchange,random-ciphertext,no-envelope,bad-signature,webhook,start,memory,overload,worker")
+			"-callbacks", "400", "-healthy-seconds", "0.5", "-waiting", "1000",
+			"-only", "data_exchange,random-ciphertext,no-envelope,bad-signature,webhook,start,memory,overload,worker,callbacks")
 		var lines []string
 		for _, l := range r.Lines {
 			wantFigures(t, l)
@@ -137,6 +144,9 @@ func TestBench(t *testing.T) {
 		}
 		if !(r.Worker.PerSecond > 0) {
 			t.Error("nothing of the worker")
+		}
+		if !(r.Callbacks.PerSecond > 0) || len(r.Callbacks.Beside) != 3 {
+			t.Errorf("callbacks: %+v, want a rate, and a healthy endpoint beside nothing, a refusing and a silent one", r.Callbacks)
 		}
 	})
 	t.Run("growth", func(t *testing.T) {

@@ -22,6 +22,9 @@ type redisServer struct {
 	port    int
 	owner   *syscall.Credential
 	process *process.Process
+
+	more     []string // arguments
+	sentinel string   // its configuration, when it is a sentinel
 }
 
 func newRedis(bin string) (*redisServer, error) {
@@ -51,7 +54,12 @@ var redisSettings = []string{
 }
 
 func (r *redisServer) start(ctx context.Context) error {
-	args := append([]string{"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--daemonize", "no"}, redisSettings...)
+	args := []string{"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", r.dir, "--daemonize", "no"}
+	if r.sentinel != "" {
+		args = append(append([]string{r.sentinel}, args...), "--sentinel")
+	} else {
+		args = append(append(args, redisSettings...), r.more...)
+	}
 	started, err := process.Start(command(r.owner, r.dir, r.bin, args...))
 	if err != nil {
 		return err

@@ -37,6 +37,10 @@ type Options struct {
 	// must not be pointed at somebody else's.
 	Private bool
 
+	// Redis is how the private Redis is built. Other than Single needs Private
+	// and installed binaries.
+	Redis Topology
+
 	// NoInstall never calls apt-get.
 	NoInstall bool
 
@@ -56,7 +60,14 @@ type Stack struct {
 	// given by its URL.
 	Postgres *Server
 	Redis    *Server
+
+	// Redises control the servers of a Redis that is built of several; Redis is
+	// nil then.
+	Redises *Redises
 }
+
+// OwnRedis says that Redis lives and dies with the stack.
+func (s *Stack) OwnRedis() bool { return s.Redis != nil || s.Redises != nil }
 
 // Start brings both servers up and returns when both answer. When it fails,
 // what it had started is stopped.
@@ -81,6 +92,12 @@ func Start(ctx context.Context, o Options) (*Stack, error) {
 		}
 		s.DatabaseURL = s.Postgres.URL()
 	}
+	if s.RedisURL == "" && o.Redis != Single {
+		if s.Redises, err = startTopology(ctx, o.Redis); err != nil {
+			return nil, errors.Join(fmt.Errorf("starting a private Redis (%s): %w", o.Redis, err), s.Close())
+		}
+		s.RedisURL = s.Redises.URL()
+	}
 	if s.RedisURL == "" {
 		if s.Redis, err = startServer(ctx, source.redis); err != nil {
 			return nil, errors.Join(fmt.Errorf("starting a private Redis: %w", err), s.Close())
@@ -104,6 +121,9 @@ func (s *Stack) Close() error {
 		if server != nil {
 			errs = append(errs, server.close())
 		}
+	}
+	if s.Redises != nil {
+		errs = append(errs, s.Redises.close())
 	}
 	return errors.Join(errs...)
 }

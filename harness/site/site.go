@@ -341,7 +341,7 @@ func (s *Site) Close() error {
 	if s.o.Servers.Postgres == nil && s.database != "" { // a given server goes on living
 		errs = append(errs, dropDatabase(ctx, s.o.Servers.DatabaseURL, s.database))
 	}
-	if s.o.Servers.Redis == nil && s.Prefix != "" {
+	if !s.o.Servers.OwnRedis() && s.Prefix != "" {
 		errs = append(errs, dropKeys(ctx, s.RedisURL, s.Prefix))
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)

@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/redisurl"
 )
 
 // Unread counts the entries that the worker has not committed yet: it deletes
@@ -62,10 +63,10 @@ func (s *Site) WaitUntilRead(ctx context.Context) error {
 	}
 }
 
-func (s *Site) redis() (*redis.Client, error) {
-	o, err := redis.ParseURL(s.RedisURL)
+func (s *Site) redis() (redis.UniversalClient, error) {
+	o, err := redisurl.Parse(s.RedisURL)
 	if err != nil {
 		return nil, err
 	}
-	return redis.NewClient(o), nil
+	return redis.NewUniversalClient(o), nil
 }

@@ -87,7 +87,7 @@ func TestUnreadableEntriesAreNamed(t *testing.T) {
 
 func TestStepSurvivesItsEncoding(t *testing.T) {
 	s := &Step{
-		Flow: "csat", Definition: "d", Token: "tok", User: "u", Version: 3, Attempt: 2,
+		Flow: "csat", Definition: "d", Token: "tok", User: "u", Version: 3, Attempt: 2, Opened: true,
 		Action: "data_exchange", From: "A", To: "SUCCESS",
 		Answers: map[string]json.RawMessage{"score": json.RawMessage("9007199254740993")},
 		Params:  json.RawMessage(`{"flow_token":"tok"}`), Outcome: OutcomeComplete,
@@ -104,7 +104,7 @@ func TestStepSurvivesItsEncoding(t *testing.T) {
 
 // wholeStep is a step with everything a step can have, as workers of every
 // release read it.
-const wholeStep = `{"flow":"csat","definition":"d","flow_token":"tok","user":"u","version":3,"attempt":2,"action":"data_exchange","from":"A","to":"SUCCESS",` +
+const wholeStep = `{"flow":"csat","definition":"d","flow_token":"tok","user":"u","version":3,"attempt":2,"opened":true,"action":"data_exchange","from":"A","to":"SUCCESS",` +
 	`"answers":{"comment":"<b>\u00e9","score":9007199254740993},"params":{"flow_token":"tok"},"outcome":"complete","incomplete":true,` +
 	`"collected":{"score":"4"},"started_at":"2026-11-23T12:00:00.25Z","ms":12,"error":"timeout_error","error_message":"\"late\" & lost"}`
 
@@ -115,7 +115,7 @@ func TestAStepIsWrittenAsEveryWorkerReadsIt(t *testing.T) {
 		want string
 	}{
 		"with everything": {Step{
-			Flow: "csat", Definition: "d", Token: "tok", User: "u", Version: 3, Attempt: 2, Action: "data_exchange", From: "A", To: "SUCCESS",
+			Flow: "csat", Definition: "d", Token: "tok", User: "u", Version: 3, Attempt: 2, Opened: true, Action: "data_exchange", From: "A", To: "SUCCESS",
 			Answers: map[string]json.RawMessage{"score": raw("9007199254740993"), "comment": raw(`"<b>\u00e9"`)},
 			Params:  raw(`{"flow_token":"tok"}`), Outcome: OutcomeComplete, Incomplete: true, Collected: map[string]json.RawMessage{"score": raw(`"4"`)},
 			StartedAt: time.Date(2026, 11, 23, 12, 0, 0, 250_000_000, time.UTC), Milliseconds: 12, ErrorKey: "timeout_error", ErrorMessage: `"late" & lost`,

@@ -32,6 +32,8 @@ type Step struct {
 	User       string `json:"user,omitempty"` // from a signed token
 	Version    int64  `json:"version,omitempty"`
 	Attempt    int    `json:"attempt,omitempty"`
+	// Opened says that the attempt began with this step: the user opened the flow.
+	Opened bool `json:"opened,omitempty"`
 
 	Action string `json:"action"`
 	From   string `json:"from,omitempty"`
@@ -68,6 +70,9 @@ func (s *Step) Encode() []byte {
 	b = appendText(b, `,"user":`, s.User)
 	b = appendNumber(b, `,"version":`, s.Version)
 	b = appendNumber(b, `,"attempt":`, int64(s.Attempt))
+	if s.Opened {
+		b = append(b, `,"opened":true`...)
+	}
 	b = rawjson.AppendString(append(b, `,"action":`...), s.Action)
 	b = appendText(b, `,"from":`, s.From)
 	b = appendText(b, `,"to":`, s.To)

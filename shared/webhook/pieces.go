@@ -19,6 +19,7 @@ func parsePieces(body []byte) (*Payload, error) {
 		place := at("entry", i)
 		var entry struct {
 			ID      json.RawMessage `json:"id"`
+			Time    Timestamp       `json:"time"`
 			Changes json.RawMessage `json:"changes"`
 		}
 		p.read(place, raw, &entry)
@@ -29,7 +30,7 @@ func parsePieces(body []byte) (*Payload, error) {
 				Value json.RawMessage `json:"value"`
 			}
 			p.read(place, raw, &change)
-			c := Change{WABA: loose(entry.ID), Field: loose(change.Field)}
+			c := Change{WABA: loose(entry.ID), Time: entry.Time, Field: loose(change.Field)}
 			p.readValue(place+".value", change.Value, &c)
 			p.Changes = append(p.Changes, c)
 		}
@@ -45,6 +46,10 @@ func (p *Payload) readValue(place string, raw json.RawMessage, c *Change) {
 		Statuses json.RawMessage `json:"statuses"`
 	}
 	p.read(place, raw, &value)
+	if c.Field == FieldFlows {
+		c.Flow = &FlowEvent{}
+		p.read(place, raw, c.Flow)
+	}
 	var meta struct {
 		PhoneNumberID json.RawMessage `json:"phone_number_id"`
 	}

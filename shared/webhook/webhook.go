@@ -24,12 +24,14 @@ type Payload struct {
 
 // Change is one element of entry[].changes[].
 type Change struct {
-	WABA          string // entry[].id
-	Field         string // messages, flows, …
-	PhoneNumberID string // value.metadata.phone_number_id
+	WABA          string    // entry[].id
+	Time          Timestamp // entry[].time; often absent
+	Field         string    // messages, flows, …
+	PhoneNumberID string    // value.metadata.phone_number_id
 	Contacts      []Contact
 	Messages      []Message
 	Statuses      []Status
+	Flow          *FlowEvent // of the field flows; nil for every other
 }
 
 // Contact is the person a message came from. UserID (the business-scoped user
@@ -73,6 +75,17 @@ type Status struct {
 	Timestamp       Timestamp `json:"timestamp"`
 	RecipientID     string    `json:"recipient_id"`
 	RecipientUserID string    `json:"recipient_user_id"`
+	CallbackData    string    `json:"biz_opaque_callback_data"`
+	Pricing         struct {
+		Billable *bool  `json:"billable"`
+		Model    string `json:"pricing_model"`
+		Type     string `json:"type"`
+		Category string `json:"category"`
+	} `json:"pricing"`
+	Errors []struct {
+		Code  int32  `json:"code"`
+		Title string `json:"title"`
+	} `json:"errors"`
 }
 
 // FlowAnswer returns what a finished Flow sent, as it was written inside
@@ -139,7 +152,8 @@ func (c *Change) person(phone, userID string) *Contact {
 func Parse(body []byte) (*Payload, error) {
 	var whole struct {
 		Entry []struct {
-			ID      string `json:"id"`
+			ID      string    `json:"id"`
+			Time    Timestamp `json:"time"`
 			Changes []struct {
 				Field string `json:"field"`
 				Value value  `json:"value"`
@@ -159,16 +173,22 @@ func Parse(body []byte) (*Payload, error) {
 	}
 	for _, e := range whole.Entry {
 		for _, c := range e.Changes {
-			p.Changes = append(p.Changes, Change{
-				WABA: e.ID, Field: c.Field, PhoneNumberID: c.Value.Metadata.PhoneNumberID,
+			change := Change{
+				WABA: e.ID, Time: e.Time, Field: c.Field, PhoneNumberID: c.Value.Metadata.PhoneNumberID,
 				Contacts: c.Value.Contacts, Messages: c.Value.Messages, Statuses: c.Value.Statuses,
-			})
+			}
+			if c.Field == FieldFlows {
+				event := c.Value.FlowEvent
+				change.Flow = &event
+			}
+			p.Changes = append(p.Changes, change)
 		}
 	}
 	return p, nil
 }
 
 type value struct {
+	FlowEvent
 	Metadata metadata  `json:"metadata"`
 	Contacts []Contact `json:"contacts"`
 	Messages []Message `json:"messages"`

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -154,6 +155,71 @@ func FuzzParse(f *testing.F) {
 				p.Changes[i].Sender(&p.Changes[i].Messages[j])
 				p.Changes[i].Messages[j].FlowAnswer()
 			}
+		}
+	})
+}
+
+func TestElementsAreWhatParseFound(t *testing.T) {
+	body := func(value string) string {
+		return `{"entry":[{"id":"W","changes":[{"field":"messages","value":` + value + `},{"field":"flows","value":{ "event":"E" }}]}]}`
+	}
+	tests := map[string]struct {
+		body     string
+		messages []string
+		flows    []string
+	}{
+		"messages, then statuses": {body(`{"statuses":[{"id":"s"}],"messages":[{ "id":"a" },{"id":"b"}]}`), []string{`{ "id":"a" }`, `{"id":"b"}`, `{"id":"s"}`}, []string{`{ "event":"E" }`}},
+		"what is no object":       {body(`{"messages":[{"id":"a"},5,{"id":"b"}]}`), []string{`{"id":"a"}`, `{"id":"b"}`}, []string{`{ "event":"E" }`}},
+		"null is an element":      {body(`{"messages":[null,{"id":"b"}]}`), []string{`null`, `{"id":"b"}`}, []string{`{ "event":"E" }`}},
+		"no JSON":                 {`{`, nil, nil},
+		"a value that is a list":  {body(`[]`), nil, []string{`{ "event":"E" }`}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := ReadElements([]byte(test.body))
+			if texts(got.Messages) != strings.Join(test.messages, "\n") || texts(got.Flows) != strings.Join(test.flows, "\n") {
+				t.Errorf("got %q and %q", texts(got.Messages), texts(got.Flows))
+			}
+			var parsed int
+			if p, err := Parse([]byte(test.body)); err == nil {
+				for _, c := range p.Changes {
+					parsed += len(c.Messages) + len(c.Statuses)
+				}
+			}
+			if parsed != len(got.Messages) {
+				t.Errorf("%d elements, and Parse found %d", len(got.Messages), parsed)
+			}
+		})
+	}
+}
+
+func texts(all []json.RawMessage) string {
+	var lines []string
+	for _, raw := range all {
+		lines = append(lines, string(raw))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func FuzzElements(f *testing.F) {
+	f.Add([]byte(completion))
+	f.Add([]byte(`{"entry":[{"changes":[{"value":{"messages":[5,{}],"statuses":[null]}}]}]}`))
+	f.Add([]byte(`{"entry":[{"changes":[{"field":"flows","value":7},{"field":8}]},{"changes":[{"field":"flows"}]}]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got := ReadElements(body)
+		p, err := Parse(body)
+		if err != nil {
+			return
+		}
+		var messages, flows int
+		for i := range p.Changes {
+			messages += len(p.Changes[i].Messages) + len(p.Changes[i].Statuses)
+			if p.Changes[i].Flow != nil {
+				flows++
+			}
+		}
+		if len(got.Messages) != messages || len(got.Flows) != flows {
+			t.Fatalf("%d and %d elements, Parse found %d and %d", len(got.Messages), len(got.Flows), messages, flows)
 		}
 	})
 }

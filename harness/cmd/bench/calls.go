@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -96,7 +97,7 @@ func randomCiphertexts(_ context.Context, t *target, n int) ([]load.Call, error)
 
 func webhooks(_ context.Context, t *target, n int) ([]load.Call, error) {
 	return each(n, func(i int) (load.Call, error) {
-		return load.Call{Request: signed(t.secret(), webhookPath, finishedForm(i)), Judge: wants(http.StatusOK)}, nil
+		return load.Call{Request: signed(t.secret(), webhookPath, finishedForm(i, "")), Judge: wants(http.StatusOK)}, nil
 	})
 }
 
@@ -197,7 +198,7 @@ func randomEnvelope() []byte {
 }
 
 // finishedForm is a webhook with one finished form of a user of its own.
-func finishedForm(i int) []byte {
+func finishedForm(i int, token string) []byte {
 	id := rand.Text()
 	return fmt.Appendf(nil, `{"object":"whatsapp_business_account","entry":[{"id":"1029384756","changes":[{"field":"messages","value":{`+
 		`"messaging_product":"whatsapp","metadata":{"display_phone_number":"15550783881","phone_number_id":"106540352242922"},`+
@@ -206,5 +207,5 @@ func finishedForm(i int) []byte {
 		`"context":{"from":"15550783881","id":"wamid.context.%s"},`+
 		`"interactive":{"type":"nfm_reply","nfm_reply":{"name":"flow","body":"Sent",`+
 		`"response_json":"{\"flow_token\":\"%s\",\"score\":\"5\",\"comment\":\"all fine\"}"}}}]}}]}]}`,
-		i, i, id, i, id, time.Now().Unix(), id, id)
+		i, i, id, i, id, time.Now().Unix(), id, cmp.Or(token, id))
 }

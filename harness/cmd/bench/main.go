@@ -34,6 +34,7 @@ type options struct {
 	requests, runs  int
 	connections     []int
 	events          int
+	delivering      delivering
 	overloadSeconds float64
 	starts          int
 	growth          bool
@@ -64,6 +65,9 @@ func readOptions() (o options, err error) {
 	flag.IntVar(&o.runs, "runs", 3, "how often each line is measured; the table shows the medians")
 	flag.StringVar(&connections, "connections", "1,4,32", "numbers of connections of the table")
 	flag.IntVar(&o.events, "events", 60000, "webhooks for the worker")
+	flag.IntVar(&o.delivering.callbacks, "callbacks", 40000, "callbacks to deliver")
+	flag.Float64Var(&o.delivering.seconds, "healthy-seconds", 10, "how long messages go to a healthy endpoint beside another one")
+	flag.IntVar(&o.delivering.waiting, "waiting", 100000, "deliveries that wait for a dead endpoint meanwhile")
 	flag.Float64Var(&o.overloadSeconds, "overload-seconds", 5, "how long the overload lasts")
 	flag.IntVar(&o.starts, "starts", 5, "how often the edge is started to see how long that takes")
 	flag.BoolVar(&o.growth, "growth", false, "measure growth instead of the table")
@@ -73,8 +77,8 @@ func readOptions() (o options, err error) {
 	if flag.NArg() > 0 {
 		return o, fmt.Errorf("%q is no flag; -help lists them", flag.Arg(0))
 	}
-	if o.requests < 1 || o.runs < 1 || o.events < 1 || o.sessions < 1 || o.starts < 1 || !(o.overloadSeconds > 0) {
-		return o, errors.New("-requests, -runs, -events, -sessions, -starts and -overload-seconds must be more than nothing")
+	if o.requests < 1 || o.runs < 1 || o.events < 1 || o.delivering.callbacks < 1 || o.delivering.waiting < 1 || !(o.delivering.seconds > 0) || o.sessions < 1 || o.starts < 1 || !(o.overloadSeconds > 0) {
+		return o, errors.New("-requests, -runs, -events, -callbacks, -waiting, -healthy-seconds, -sessions, -starts and -overload-seconds must be more than nothing")
 	}
 	if o.growth && o.base != "" {
 		return o, errors.New("-growth and -base exclude each other")
@@ -115,6 +119,11 @@ func bench(ctx context.Context, o options) (err error) {
 	if !o.growth && o.base == "" && o.only.has(partWorker) {
 		if report.Worker, err = worker(ctx, b, o.events); err != nil {
 			return fmt.Errorf("worker: %w", err)
+		}
+	}
+	if !o.growth && o.base == "" && o.only.has(partCallback) {
+		if report.Callbacks, err = callbacks(ctx, b, o.delivering); err != nil {
+			return fmt.Errorf("callbacks: %w", err)
 		}
 	}
 	c, instead, err := divideCores()

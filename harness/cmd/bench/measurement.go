@@ -65,6 +65,9 @@ func (m measurement) table(ctx context.Context, o options) (err error) {
 	if m.Worker != nil {
 		m.Worker.print(m.out)
 	}
+	if m.Callbacks != nil {
+		m.Callbacks.print(m.out)
+	}
 	return nil
 }
 

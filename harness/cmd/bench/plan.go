@@ -46,10 +46,11 @@ const (
 	partMemory   = "memory"
 	partOverload = "overload"
 	partWorker   = "worker"
+	partCallback = "callbacks"
 )
 
 func tableParts() []string {
-	return append(blockNames(), partStart, partMemory, partOverload, partWorker)
+	return append(blockNames(), partStart, partMemory, partOverload, partWorker, partCallback)
 }
 
 func blockNames() []string {

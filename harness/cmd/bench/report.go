@@ -12,18 +12,19 @@ import (
 // Names say their units: us are microseconds, mb are 2^20 bytes. A part that was
 // not asked for is absent.
 type Report struct {
-	Taken     time.Time `json:"taken"`
-	Machine   Machine   `json:"machine"`
-	Edge      Edge      `json:"edge"`
-	Base      *Edge     `json:"base,omitempty"`  // of bench-compare: what Edge is compared with
-	Lines     []Line    `json:"lines,omitempty"` // of the table
-	BaseLines []Line    `json:"base_lines,omitempty"`
-	Start     *Start    `json:"start,omitempty"`  // of the process, and its memory
-	Memory    *Memory   `json:"memory,omitempty"` // after all lines
-	Overload  *Overload `json:"overload,omitempty"`
-	Worker    *Worker   `json:"worker,omitempty"`
-	Growth    []Axis    `json:"growth,omitempty"`
-	Ratios    []Ratio   `json:"ratios,omitempty"` // of bench-compare
+	Taken     time.Time  `json:"taken"`
+	Machine   Machine    `json:"machine"`
+	Edge      Edge       `json:"edge"`
+	Base      *Edge      `json:"base,omitempty"`  // of bench-compare: what Edge is compared with
+	Lines     []Line     `json:"lines,omitempty"` // of the table
+	BaseLines []Line     `json:"base_lines,omitempty"`
+	Start     *Start     `json:"start,omitempty"`  // of the process, and its memory
+	Memory    *Memory    `json:"memory,omitempty"` // after all lines
+	Overload  *Overload  `json:"overload,omitempty"`
+	Worker    *Worker    `json:"worker,omitempty"`
+	Callbacks *Callbacks `json:"callbacks,omitempty"`
+	Growth    []Axis     `json:"growth,omitempty"`
+	Ratios    []Ratio    `json:"ratios,omitempty"` // of bench-compare
 }
 
 // Machine is what the figures were measured on and with.
@@ -168,6 +169,28 @@ type Worker struct {
 	CPU       float64 `json:"cpu_us"` // of the worker per webhook
 	RSS       float64 `json:"rss_mb"`
 	Bars      []Bar   `json:"bars"`
+}
+
+// Callbacks is the way from rows to receivers.
+type Callbacks struct {
+	Callbacks int      `json:"callbacks"`
+	PerSecond float64  `json:"per_second"` // signed, answered, and stored with their attempts
+	CPU       float64  `json:"cpu_us"`     // of the worker per callback
+	RSS       float64  `json:"rss_mb"`
+	Bars      []Bar    `json:"bars"`
+	Beside    []Beside `json:"beside"`
+}
+
+// Beside is how long messages take to a healthy endpoint, from when they were to
+// be appended to the stream to the callback, beside another endpoint.
+type Beside struct {
+	Name       string  `json:"name"` // the other endpoint
+	Messages   int     `json:"messages"`
+	P50        float64 `json:"p50_us"`
+	P99        float64 `json:"p99_us"`
+	Longest    float64 `json:"max_us"`
+	TimesAlone float64 `json:"p99_in_alone,omitempty"` // P99 ÷ that beside nothing else
+	Bars       []Bar   `json:"bars,omitempty"`
 }
 
 // Axis is one thing that may grow while all the rest stays.

@@ -119,7 +119,7 @@ func (r rounds) once(ctx context.Context, t *target, b block, connections int) (
 	if err = errors.Join(err, finish()); err != nil || !b.beside || r.redisBenchmark == "" {
 		return figures, err
 	}
-	figures.XAdd, err = r.appendRate(ctx, t, connections, n, len(finishedForm(0)))
+	figures.XAdd, err = r.appendRate(ctx, t, connections, n, len(finishedForm(0, "")))
 	figures.TimesXAdd = quotient(figures.PerSecond, figures.XAdd)
 	return figures, err
 }

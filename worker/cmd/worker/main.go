@@ -23,11 +23,14 @@ import (
 var version = ""
 
 type commands struct {
-	Serve     serveCommand     `cmd:"" help:"Read the streams, store answers, deliver callbacks, serve the API."`
-	Migrate   migrateCommands  `cmd:"" help:"Bring the database up to date; serve does it too."`
-	Flows     flowsCommands    `cmd:"" help:"Load and publish flow definitions."`
-	Callbacks callbackCommands `cmd:"" help:"What receivers of callbacks need."`
-	Version   versionCommand   `cmd:"" help:"Print the version."`
+	Serve      serveCommand     `cmd:"" help:"Read the streams, store answers, deliver callbacks, serve the API."`
+	Migrate    migrateCommands  `cmd:"" help:"Bring the database up to date; serve does it too."`
+	Flows      flowsCommands    `cmd:"" help:"Load and publish flow definitions."`
+	Callbacks  callbackCommands `cmd:"" help:"Manage the receivers of callbacks."`
+	Deliveries deliveryCommands `cmd:"" help:"Look at what is delivered to them, send it again, cancel it."`
+	Dead       deadCommands     `cmd:"" help:"Look at what could never be stored, and put it back."`
+	Erase      eraseCommand     `cmd:"" help:"Erase one person's data everywhere, and say what is left."`
+	Version    versionCommand   `cmd:"" help:"Print the version."`
 }
 
 // process is what a command has of the process around it.

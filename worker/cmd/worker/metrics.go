@@ -2,6 +2,7 @@ package main
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,4 +39,24 @@ func (m poolMetrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(poolOpen, prometheus.GaugeValue, float64(s.IdleConns()), "idle")
 	ch <- prometheus.MustNewConstMetric(poolWaits, prometheus.CounterValue, float64(s.EmptyAcquireCount()))
 	ch <- prometheus.MustNewConstMetric(poolWaited, prometheus.CounterValue, s.EmptyAcquireWaitTime().Seconds())
+}
+
+// readiness is what /readyz says of the worker itself, for those who watch
+// metrics only. It asks neither Postgres nor Redis.
+func (w *worker) readiness() []prometheus.Collector {
+	started := time.Now()
+	return []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "whatsapp_flows_worker_readers_progress_seconds",
+			Help: "How long ago the reader that is furthest behind last had an answer from Redis and nothing left to store; from the start on until then."},
+			func() float64 {
+				last := w.progress()
+				if last.IsZero() {
+					last = started
+				}
+				return time.Since(last).Seconds()
+			}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "whatsapp_flows_worker_parts_down",
+			Help: "Parts of the worker that have died and wait to be started again."},
+			func() float64 { return float64(len(w.group.Failing())) }),
+	}
 }

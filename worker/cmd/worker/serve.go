@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/api"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/edges"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/endpoint"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/erase"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/ingest"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/lifecycle"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/publish"
@@ -24,6 +27,7 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/tracing"
 )
 
 // stopWithin is how long the parts may take to stop: more than the longest
@@ -51,9 +55,7 @@ func (serveCommand) Run(p *process) error {
 	defer log.Sync() //nolint:errcheck // stderr of a terminal cannot be synced
 	redis.SetLogger(redisLog{log.Named("redis")})
 
-	w := &worker{settings: s, log: log, group: lifecycle.New(log), registry: prometheus.NewRegistry()}
-	w.registry.MustRegister(poolMetrics{&w.pool})
-	w.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	w := newWorker(s, log)
 	defer w.stop()
 	if err := w.start(p.ctx); err != nil {
 		if errors.Is(err, errStopped) {
@@ -83,6 +85,15 @@ type worker struct {
 	apiPool *pgxpool.Pool
 	readers atomic.Pointer[stream.Readers]
 	name    *store.Name
+	tracing *tracing.Tracing // nil unless traces are asked for
+}
+
+func newWorker(s settings.Serve, log *zap.Logger) *worker {
+	w := &worker{settings: s, log: log, group: lifecycle.New(log), registry: prometheus.NewRegistry()}
+	w.registry.MustRegister(poolMetrics{&w.pool})
+	w.registry.MustRegister(w.readiness()...)
+	w.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return w
 }
 
 // start opens the address first, so that probes see a live process that is not
@@ -118,7 +129,7 @@ func (w *worker) prepare(ctx context.Context, pool *pgxpool.Pool) error {
 	if err := store.Migrate(ctx, pool, w.log); err != nil {
 		return stopped(ctx, err)
 	}
-	if err := callback.Ensure(ctx, pool, w.settings.Callback.Environment); err != nil {
+	if err := endpoint.Ensure(ctx, pool, w.settings.Callback.Environment); err != nil {
 		return stopped(ctx, err)
 	}
 	name, err := store.ClaimName(ctx, pool, w.settings.Name)
@@ -131,13 +142,15 @@ func (w *worker) prepare(ctx context.Context, pool *pgxpool.Pool) error {
 
 func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	s, log := w.settings, w.log
+	w.tracing = tracing.Start(buildVersion(), w.name.Name, log.Named("tracing"))
 	publisher := publish.New(pool, w.redis, s.Redis.Keys, log.Named("publish"))
 	deliverer := callback.New(callback.Config{
 		Pool: pool, Log: log.Named("callback"), Registry: w.registry, AllowNetworks: s.Callback.AllowNetworks,
+		Trace: attemptTrace(w.tracing),
 	})
 	writer := ingest.NewWriter(pool, ingest.Config{
 		Accounts: s.Accounts.Of, Nudge: deliverer.Nudge, Log: log.Named("ingest"), Metrics: w.registry,
-		Oldest: stream.Oldest(w.redis, s.Redis.Keys),
+		Oldest: stream.Oldest(w.redis, s.Redis.Keys), Retention: s.Retention,
 	})
 	if err := writer.Prepare(ctx); ctx.Err() != nil {
 		return errStopped
@@ -148,7 +161,7 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	readers, err := stream.New(stream.Config{
 		Redis: *s.Redis.Options(), Keys: s.Redis.Keys, Consumer: w.name.Name, Write: writer.Write,
-		GroupCreated: publisher.Nudge, Log: log.Named("stream"), Metrics: w.registry,
+		Stored: w.tracing.Stored, GroupCreated: publisher.Nudge, Log: log.Named("stream"), Metrics: w.registry,
 	})
 	if err != nil {
 		return err
@@ -174,10 +187,13 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	w.server.Mount(api.New(api.Config{
 		Pool: w.apiPool, Log: log.Named("api"), Tokens: s.API.Tokens, Origins: s.API.Origins, Version: buildVersion(),
 		Changed: publisher.Changed, Metrics: w.registry,
+		Callbacks: s.Callback.Rules(), Pinger: pinger(w.apiPool, s.Callback.AllowNetworks), Redis: w.redis, Keys: s.Redis.Keys,
+		Eraser: erase.New(erase.Config{Pool: w.apiPool, Redis: w.redis, Keys: s.Redis.Keys, Log: log.Named("erase"), Metrics: w.registry}),
 	}))
 	for _, part := range []lifecycle.Part{
 		{Name: "readers", Run: readers.Run},
 		{Name: "maintenance", Run: writer.Maintain},
+		{Name: "watch of Postgres", Run: store.NewWatch(pool, log.Named("store"), w.registry).Run},
 		{Name: "deliveries", Run: deliverer.Run},
 		{Name: "publisher", Run: publisher.Run},
 	} {
@@ -218,6 +234,9 @@ func (w *worker) stop() {
 	if err := w.group.Stop(ctx); err != nil {
 		w.log.Error("not everything in hand was finished: it is taken up again by the next worker", zap.Error(err))
 	}
+	var flushing sync.WaitGroup // the last spans, beside all that follows
+	flushing.Go(w.tracing.Stop)
+	defer flushing.Wait()
 	if w.name != nil {
 		w.name.Release()
 	}

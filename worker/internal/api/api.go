@@ -1,4 +1,5 @@
-// Package api is the worker's HTTP API: flows, and what was collected with them.
+// Package api is the worker's HTTP API: flows, what was collected with them, and
+// where it is delivered.
 //
 // It keeps the paths, the envelope and the error names of whatsapp-flows-server,
 // so that its clients go on working. Every operation is registered with
@@ -20,8 +21,12 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/endpoint"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/erase"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
@@ -40,6 +45,15 @@ type Config struct {
 	// Changed is called after a change of a flow was committed.
 	Changed func()
 	Metrics prometheus.Registerer // nil: nobody reads them
+	Eraser  *erase.Eraser         // nil: nothing can be erased through the API
+
+	// Callbacks are what the environment says about callback endpoints, and Pinger
+	// tries one.
+	Callbacks endpoint.Rules
+	Pinger    Pinger
+	// Redis and Keys are where dead entries are put back.
+	Redis redis.UniversalClient
+	Keys  keyspace.Keys
 
 	answerWithin time.Duration // 0: answerTime
 	now          func() time.Time
@@ -76,6 +90,10 @@ func newAPI(c Config) *api {
 	registerFlowReads(a)
 	registerFlowVersions(a)
 	registerRecords(a)
+	registerCallbacks(a)
+	registerDeliveries(a)
+	registerDeadEntries(a)
+	registerErasures(a)
 	a.serveDocs()
 	return a
 }

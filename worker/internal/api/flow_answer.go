@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -160,10 +159,7 @@ func revalidated(op huma.Operation) huma.Operation {
 }
 
 // etag names a state of a flow.
-func etag(f *flows.Flow) string {
-	id := f.ID.String()
-	return `"` + id[len(id)-12:] + "-" + strconv.FormatInt(f.Revision, 10) + `"`
-}
+func etag(f *flows.Flow) string { return revisionTag(f.ID.String(), f.Revision) }
 
 // names says whether a list of entity tags, or *, holds tag. A weak one counts:
 // proxies that compress make tags weak.

@@ -21,6 +21,7 @@ func registerRecords(a *api) {
 	registerSessions(s)
 	registerResponses(s)
 	registerWebhookEvents(s)
+	registerMessages(s)
 }
 
 func readOperation(id, path, tag, summary, text string) huma.Operation {

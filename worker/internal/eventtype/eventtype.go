@@ -45,7 +45,7 @@ func All() []Type { return slices.Clone(all) }
 // message inside its webhook.
 func ID(t Type, subject uuid.UUID, position int) uuid.UUID {
 	id := subject
-	code := uint32(slices.Index(all, t)+1) | uint32(position)<<8 //nolint:gosec // positions are below 2^16
+	code := uint32(slices.Index(all, t)+1) | uint32(position)<<8 //nolint:gosec // a body of 4 MiB has no more than 2^24 elements
 	for i := range 4 {
 		id[15-i] ^= byte(code >> (8 * i))
 	}

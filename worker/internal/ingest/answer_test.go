@@ -53,7 +53,7 @@ func TestEveryAnswerIsKept(t *testing.T) {
 			s.expect("2025-06-08 20:59:43+00", "SELECT answered_at AT TIME ZONE 'UTC' || '+00'"+of, wamid)
 			// With a usable token the session may still come; without one nothing will.
 			s.expect(map[bool]string{true: "true", false: "false"}[test.hash],
-				"SELECT run_at > now() + interval '5 seconds' FROM deliveries WHERE response_id = (SELECT id"+of+")", wamid)
+				"SELECT run_at > now() + interval '5 seconds' FROM deliveries WHERE subject_id = (SELECT id"+of+")", wamid)
 		})
 	}
 	s.expect("1", "SELECT count(*) FROM contacts")
@@ -127,7 +127,9 @@ func TestChangeBelongsToTheAccountThatNamesIt(t *testing.T) {
 func TestStatuses(t *testing.T) {
 	s := newSuite(t)
 	s.write(s.hook(statusBody("w", "sent", "15")), s.hook(statusBody("w", "delivered", "15")), s.hook(statusBody("w", "sent", "15")+" "))
-	s.expect("delivered sent", "SELECT string_agg(split_part(dedup, '|', 2), ' ' ORDER BY dedup) FROM event_keys WHERE kind = 'status'")
+	s.expect("2", "SELECT count(*) FROM event_keys WHERE kind = 'status' AND dedup ~ '^[0-9a-f]{64}$'") // no number in the clear
+	s.expect("delivered sent sent", "SELECT string_agg(type, ' ' ORDER BY type) FROM webhook_messages")
+	s.expect("PMP regular utility t", "SELECT DISTINCT concat_ws(' ', pricing_model, pricing_type, pricing_category, billable) FROM webhook_messages")
 	s.expect("3", "SELECT count(*) FROM webhook_messages WHERE kind = 'status' AND contact_id IS NOT NULL")
 	s.expect("1", "SELECT count(*) FROM contacts")
 }

@@ -17,7 +17,7 @@ type key struct{ account, kind, dedup string }
 // Kinds of keys besides those of event.Kind.
 const (
 	keyMessage = "message" // wamid: two webhooks may carry the same message
-	keyStatus  = "status"  // wamid|status|recipient
+	keyStatus  = "status"  // see statusKey
 )
 
 // token is a usable flow token, by which a session and an answer meet.

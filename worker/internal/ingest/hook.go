@@ -1,11 +1,14 @@
 package ingest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
@@ -16,14 +19,17 @@ import (
 // real ids are under 200.
 const longestID = 1000
 
-// hook is one webhook: its raw bytes and the messages and statuses in it.
+// hook is one webhook: its raw bytes, the messages and statuses in it, and what
+// Meta reports of flows.
 type hook struct {
-	key      key
-	id       uuid.UUID
-	at       time.Time
-	body     []byte
-	problem  string
-	messages []*message
+	key         key
+	id          uuid.UUID
+	at          time.Time
+	body        []byte
+	problem     string
+	traceparent string
+	messages    []*message
+	flowEvents  []*flowEvent
 }
 
 // message is one message or status of a webhook. Every occurrence gets a row,
@@ -32,10 +38,11 @@ type message struct {
 	key      key // zero without an id
 	repeated bool
 
-	account, kind, typ, wamid, phoneNumberID string
-	at                                       time.Time
-	person                                   *identity
-	answer                                   *answer
+	account, kind, typ, wamid, context, phoneNumberID string
+	at                                                time.Time
+	person                                            *identity
+	answer                                            *answer
+	status                                            status
 }
 
 // answer is what a finished Flow sent.
@@ -53,6 +60,7 @@ type answer struct {
 	incomplete                      bool
 	event                           uuid.UUID
 	at                              time.Time
+	traceparent                     string
 }
 
 // newHook takes a webhook apart. Whatever is wrong with it, its bytes are kept.
@@ -60,7 +68,7 @@ func newHook(e event.Entry, accounts func(phoneNumberID, wabaID, fallback string
 	account := clean(e.Account)
 	h := &hook{
 		key: key{account, string(event.KindWebhook), clean(e.ID)},
-		id:  newID(), at: partitionTime(e.Time, now), body: e.Body,
+		id:  newID(), at: partitionTime(e.Time, now), body: e.Body, traceparent: traceparent(e),
 	}
 	payload, err := webhook.Parse(e.Body)
 	if err != nil {
@@ -76,6 +84,12 @@ func newHook(e event.Entry, accounts func(phoneNumberID, wabaID, fallback string
 		for j := range c.Statuses {
 			h.messages = append(h.messages, h.newStatus(c, &c.Statuses[j], owner, e.Time, payload))
 		}
+		if c.Flow != nil {
+			h.flowEvents = append(h.flowEvents, newFlowEvent(c, owner, e.Time))
+		}
+	}
+	if len(h.flowEvents) > 0 {
+		h.keepValues()
 	}
 	if len(payload.Problems) > 0 {
 		h.problem = cut(clean(strings.Join(payload.Problems, "; ")), 2000)
@@ -87,6 +101,7 @@ func (h *hook) newMessage(c *webhook.Change, in *webhook.Message, account string
 	m := &message{
 		account: account, kind: keyMessage, typ: in.Type, at: received,
 		wamid: bounded(in.ID, "id of a message", p), phoneNumberID: bounded(c.PhoneNumberID, "phone_number_id", p),
+		context: bounded(in.Context.ID, "context id of a message", p),
 	}
 	m.typ = cut(clean(m.typ), 100)
 	if at, ok := in.Timestamp.Time(); ok {
@@ -98,8 +113,7 @@ func (h *hook) newMessage(c *webhook.Change, in *webhook.Message, account string
 	m.person = newIdentity(account, in.From, in.FromUserID, c.Sender(in), m.at, p)
 	if response, ok := in.FlowAnswer(); ok {
 		m.answer = newAnswer(m, response)
-		m.answer.context = bounded(in.Context.ID, "context id of a message", p)
-		m.answer.event = h.id
+		m.answer.context, m.answer.event, m.answer.traceparent = m.context, h.id, h.traceparent
 	}
 	return m
 }
@@ -108,6 +122,7 @@ func (h *hook) newStatus(c *webhook.Change, in *webhook.Status, account string, 
 	m := &message{
 		account: account, kind: keyStatus, typ: cut(clean(in.Status), 100), at: received,
 		wamid: bounded(in.ID, "id of a status", p), phoneNumberID: bounded(c.PhoneNumberID, "phone_number_id", p),
+		status: newStatusDetails(in),
 	}
 	if at, ok := in.Timestamp.Time(); ok {
 		m.at = at
@@ -121,9 +136,40 @@ func (h *hook) newStatus(c *webhook.Change, in *webhook.Status, account string, 
 				recipient = m.person.userID
 			}
 		}
-		m.key = key{account, keyStatus, m.wamid + "|" + m.typ + "|" + recipient}
+		m.key = key{account, keyStatus, statusKey(m.wamid, m.typ, recipient)}
 	}
 	return m
+}
+
+// statusKey is a hash, because a key is kept long and a phone number is not its
+// business: SHA-256, hex, of wamid|status|recipient.
+func statusKey(wamid, status, recipient string) string {
+	sum := sha256.Sum256([]byte(wamid + "|" + status + "|" + recipient))
+	return hex.EncodeToString(sum[:])
+}
+
+// status is what a status says besides its name.
+type status struct {
+	errorCode                            pgtype.Int4
+	errorTitle                           string
+	pricingModel, pricingType, pricingOf string
+	billable                             pgtype.Bool
+	callbackData                         string
+}
+
+func newStatusDetails(in *webhook.Status) status {
+	s := status{
+		pricingModel: cut(clean(in.Pricing.Model), 100), pricingType: cut(clean(in.Pricing.Type), 100),
+		pricingOf: cut(clean(in.Pricing.Category), 100), callbackData: cut(clean(in.CallbackData), 1000),
+	}
+	if in.Pricing.Billable != nil {
+		s.billable = pgtype.Bool{Bool: *in.Pricing.Billable, Valid: true}
+	}
+	if len(in.Errors) > 0 {
+		s.errorCode = pgtype.Int4{Int32: in.Errors[0].Code, Valid: true}
+		s.errorTitle = cut(clean(in.Errors[0].Title), 500)
+	}
+	return s
 }
 
 // newAnswer keeps an answer in whatever form it came.

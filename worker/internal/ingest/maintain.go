@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,8 +16,13 @@ func (w *Writer) Prepare(ctx context.Context) error {
 	return store.CreatePartitions(ctx, w.pool, time.Now())
 }
 
-// Maintain looks for gaps in the sources' numbers, creates partitions ahead and
-// purges old dedup keys, until ctx ends. Any number of workers may run it.
+// housekeepWithin bounds one round of housekeeping: a server that went without a
+// word is noticed by then.
+const housekeepWithin = 30 * time.Minute
+
+// Maintain looks for gaps in the sources' numbers, creates partitions ahead,
+// drops those that are old and purges old dedup keys, until ctx ends. Any number
+// of workers may run it.
 func (w *Writer) Maintain(ctx context.Context) error {
 	ripe := make(ripening)
 	gaps, hourly := time.NewTicker(w.config.GapEvery), time.NewTicker(time.Hour)
@@ -51,13 +57,16 @@ func (w *Writer) lookForGaps(ctx context.Context, ripe ripening) {
 // housekeep only warns: nothing is lost while it fails. Rows without a partition
 // of their own go to the default one.
 func (w *Writer) housekeep(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, housekeepWithin)
+	defer cancel()
 	warn := func(what string, err error) {
-		if err != nil && ctx.Err() == nil {
+		if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			w.config.Log.Warn(what+" failed, trying again in an hour", zap.Error(err))
 		}
 	}
 	warn("creating partitions", store.CreatePartitions(ctx, w.pool, time.Now()))
 	warn("purging dedup keys", store.PurgeKeys(ctx, w.pool))
+	warn("dropping old partitions", store.DropPartitions(ctx, w.pool, time.Now(), w.config.Retention, w.dropped))
 	for _, table := range store.Partitioned() {
 		used, err := store.DefaultUsed(ctx, w.pool, table)
 		warn("looking into a default partition", err)
@@ -67,4 +76,13 @@ func (w *Writer) housekeep(ctx context.Context) {
 		}
 		w.metrics.defaultRows.WithLabelValues(table).Set(value)
 	}
+}
+
+func (w *Writer) dropped(d store.Dropped) {
+	if d.Rows > 0 {
+		w.config.Log.Info("old rows deleted from a default partition", zap.String("table", d.Table), zap.Int64("rows", d.Rows))
+		return
+	}
+	w.metrics.dropped.WithLabelValues(d.Table).Inc()
+	w.config.Log.Info("old partition dropped", zap.String("table", d.Table), zap.String("partition", d.Partition))
 }

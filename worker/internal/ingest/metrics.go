@@ -13,6 +13,7 @@ type metrics struct {
 	seqLost       prometheus.Counter
 	gaps          prometheus.Gauge
 	defaultRows   *prometheus.GaugeVec
+	dropped       *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -34,6 +35,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "Writing processes of which entries are known to be lost."}),
 		defaultRows: f.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + "default_partition_used",
 			Help: "1 if the default partition of the table holds rows: a day's partition was missing."}, []string{"table"}),
+		dropped: f.NewCounterVec(prometheus.CounterOpts{Name: prefix + "partitions_dropped_total",
+			Help: "Daily partitions that were older than the retention says."}, []string{"table"}),
 	}
 }
 

@@ -5,38 +5,48 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
 )
 
 // rows is what a batch adds, once its keys are known to be new.
 type rows struct {
-	hooks    []*hook
-	steps    []*step
-	people   []*identity
-	sessions []*session
-	answers  []*answer
+	hooks      []*hook
+	steps      []*step
+	people     []*identity
+	sessions   []*session
+	answers    []*answer
+	deliveries []delivery // of every event but answers
 }
 
 // pick keeps what has not been stored before.
-func (g *gathered) pick(fresh map[key]struct{}) rows {
+func (g *gathered) pick(fresh map[key]struct{}, endpoints []endpoint) rows {
 	isNew := func(k key) bool { _, ok := fresh[k]; return ok }
 	var r rows
+	to := router{endpoints: endpoints}
 	for _, h := range g.hooks {
 		if !isNew(h.key) {
 			continue
 		}
 		r.hooks = append(r.hooks, h)
-		for _, m := range h.messages {
+		to.hook(h)
+		for i, m := range h.messages {
 			if m.person != nil {
 				r.people = append(r.people, m.person)
 			}
-			if m.answer != nil && !m.repeated && (m.key == key{} || isNew(m.key)) {
+			if m.repeated || (m.key != key{} && !isNew(m.key)) {
+				continue
+			}
+			to.message(h, m, i)
+			if m.answer != nil {
 				r.answers = append(r.answers, m.answer)
 			}
+		}
+		for _, e := range h.flowEvents {
+			to.flowEvent(h, e)
 		}
 	}
 	for _, s := range g.steps {
@@ -44,11 +54,12 @@ func (g *gathered) pick(fresh map[key]struct{}) rows {
 			continue
 		}
 		r.steps = append(r.steps, s)
+		to.step(s)
 		if a := s.closing(); a != nil {
 			r.answers = append(r.answers, a)
 		}
 	}
-	r.sessions = sessions(r.steps)
+	r.sessions, r.deliveries = sessions(r.steps), to.deliveries
 	slices.SortFunc(r.answers, func(a, b *answer) int {
 		return cmp.Or(cmp.Compare(a.account, b.account), cmp.Compare(a.wamid, b.wamid), cmp.Compare(a.tokenHash, b.tokenHash))
 	})
@@ -59,8 +70,10 @@ func (g *gathered) pick(fresh map[key]struct{}) rows {
 // order is the order in which every transaction visits the tables.
 func (r rows) queue(b *pgx.Batch, endpoints []endpoint) {
 	r.queueHooks(b)
+	r.queueFlowEvents(b)
 	r.queueSteps(b)
 	r.queueAnswers(b, endpoints)
+	queueDeliveries(b, r.deliveries)
 }
 
 func (r rows) queueHooks(b *pgx.Batch) {
@@ -97,7 +110,15 @@ func (r rows) queueHooks(b *pgx.Batch) {
 		column(all, func(m placed) pgtype.Text { return text(m.wamid) }),
 		column(all, func(m placed) pgtype.UUID { return m.person.id() }),
 		column(all, func(m placed) pgtype.Text { return text(m.phoneNumberID) }),
-		column(all, func(m placed) time.Time { return m.at }))
+		column(all, func(m placed) time.Time { return m.at }),
+		column(all, func(m placed) pgtype.Text { return text(m.context) }),
+		column(all, func(m placed) pgtype.Int4 { return m.status.errorCode }),
+		column(all, func(m placed) pgtype.Text { return text(m.status.errorTitle) }),
+		column(all, func(m placed) pgtype.Text { return text(m.status.pricingModel) }),
+		column(all, func(m placed) pgtype.Text { return text(m.status.pricingType) }),
+		column(all, func(m placed) pgtype.Text { return text(m.status.pricingOf) }),
+		column(all, func(m placed) pgtype.Bool { return m.status.billable }),
+		column(all, func(m placed) pgtype.Text { return text(m.status.callbackData) }))
 }
 
 // id is the contact's; null for nobody.
@@ -160,20 +181,16 @@ func (r rows) queueSteps(b *pgx.Batch) {
 		column(r.sessions, func(s *session) pgtype.Timestamptz { return timestamp(s.completedAt) }))
 }
 
-// endpoint is a callback endpoint that receives answers.
-type endpoint struct {
-	id      uuid.UUID
-	account string // "*" receives from every account
-}
-
 func (r rows) queueAnswers(b *pgx.Batch, endpoints []endpoint) {
 	if len(r.answers) == 0 {
 		return
 	}
+	// Which flow an answer belongs to is known to the statement only, which looks
+	// for the session: it leaves out the endpoints of other flows.
 	var deliveries, targets, responses []pgtype.UUID
 	for _, a := range r.answers {
 		for _, e := range endpoints {
-			if e.account == "*" || e.account == a.account {
+			if e.WantsType(eventtype.FlowCompleted) && e.wantsAccount(a.account) {
 				deliveries = append(deliveries, id(newID()))
 				targets, responses = append(targets, id(e.id)), append(responses, id(a.id))
 			}
@@ -200,7 +217,9 @@ func (r rows) queueAnswers(b *pgx.Batch, endpoints []endpoint) {
 		column(r.answers, func(a *answer) time.Time { return a.at }),
 		column(r.answers, func(a *answer) int32 { return int32(a.attempt) }),
 		deliveries, targets, responses,
-		column(r.answers, func(a *answer) pgtype.Timestamptz { return timestamp(a.attemptStarted) }))
+		column(r.answers, func(a *answer) pgtype.Timestamptz { return timestamp(a.attemptStarted) }),
+		column(r.answers, func(a *answer) pgtype.UUID { return id(eventtype.ID(eventtype.FlowCompleted, a.id, 0)) }),
+		column(r.answers, func(a *answer) pgtype.Text { return text(a.traceparent) }))
 }
 
 // queueSources and queueDead are of every entry, stored before or not.

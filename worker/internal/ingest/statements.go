@@ -20,10 +20,37 @@ const insertEvents = `
 	FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::bytea[], $5::text[]) AS e(id, received_at, account, body, problem)`
 
 const insertMessages = `
-	INSERT INTO webhook_messages (account, event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at)
-	SELECT account, event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at
-	FROM unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::int[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::text[], $10::timestamptz[])
-		AS m(account, event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at)`
+	INSERT INTO webhook_messages (account, event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at,
+		context_id, error_code, error_title, pricing_model, pricing_type, pricing_category, billable, callback_data)
+	SELECT account, event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at,
+		context_id, error_code, error_title, pricing_model, pricing_type, pricing_category, billable, callback_data
+	FROM unnest($1::text[], $2::uuid[], $3::timestamptz[], $4::int[], $5::text[], $6::text[], $7::text[], $8::uuid[], $9::text[], $10::timestamptz[],
+		$11::text[], $12::int[], $13::text[], $14::text[], $15::text[], $16::text[], $17::bool[], $18::text[])
+		AS m(account, event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at,
+		context_id, error_code, error_title, pricing_model, pricing_type, pricing_category, billable, callback_data)`
+
+const insertFlowEvents = `
+	INSERT INTO flow_events (id, account, webhook_event_id, received_at, position, at, waba_id, meta_flow_id, event, message, warning,
+		old_status, new_status, alert_state, threshold, error_rate, availability, p50_latency_ms, p90_latency_ms, requests_count, value)
+	SELECT id, account, webhook_event_id, received_at, position, at, waba_id, meta_flow_id, event, message, warning,
+		old_status, new_status, alert_state, threshold, error_rate, availability, p50_latency_ms, p90_latency_ms, requests_count, value::json
+	FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::timestamptz[], $5::int[], $6::timestamptz[], $7::text[], $8::text[], $9::text[],
+		$10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::float8[], $16::float8[], $17::float8[], $18::float8[],
+		$19::float8[], $20::bigint[], $21::text[])
+		AS f(id, account, webhook_event_id, received_at, position, at, waba_id, meta_flow_id, event, message, warning,
+		old_status, new_status, alert_state, threshold, error_rate, availability, p50_latency_ms, p90_latency_ms, requests_count, value)`
+
+// The foreign key of a delivery locks its endpoint FOR KEY SHARE until the
+// commit: who claims deliveries locks endpoints FOR NO KEY UPDATE at most, or
+// skips them all under load.
+const insertDeliveries = `
+	INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, subject_position, flow,
+		ordering_key, traceparent)
+	SELECT id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, subject_position, flow, ordering_key, traceparent
+	FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::timestamptz[], $7::uuid[], $8::timestamptz[], $9::int[],
+		$10::text[], $11::text[], $12::text[])
+		AS d(id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, subject_position, flow, ordering_key, traceparent)
+	ON CONFLICT DO NOTHING`
 
 const insertSteps = `
 	INSERT INTO flow_steps (id, at, account, kind, flow, definition, token_hash, version, attempt, action, from_screen, to_screen,
@@ -79,9 +106,8 @@ const upsertSessions = `
 // A session that several flows share one token with is the one that completed,
 // else the one that was last active: an answer names no flow.
 //
-// The foreign key of a delivery locks its endpoint FOR KEY SHARE until the
-// commit: who claims deliveries locks endpoints FOR NO KEY UPDATE at most, or
-// skips them all under load.
+// An endpoint that wants some flows only gets an answer whose flow is not known
+// yet when the session comes: see joinSessions.
 const insertResponses = `
 	WITH new AS (
 		INSERT INTO flow_responses (id, account, source, wamid, context_id, session_id, attempt, flow_id, flow, token_hash, flow_token,
@@ -94,7 +120,8 @@ const insertResponses = `
 		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[], $10::text[],
 			$11::text[], $12::text[], $13::text[], $14::bytea[], $15::text[], $16::bool[], $17::uuid[], $18::timestamptz[], $19::int[], $23::timestamptz[])
 			WITH ORDINALITY AS a(id, account, source, wamid, context_id, flow, token_hash, flow_token, contact_id, phone_number,
-			user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at, attempt, attempt_started_at, ord)
+			user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at, attempt, attempt_started_at,
+			ord)
 		LEFT JOIN LATERAL (
 			SELECT s.id, s.attempt, s.flow_id, s.flow, s.incomplete FROM flow_sessions s
 			WHERE s.account = a.account AND s.token_hash = a.token_hash AND (a.flow IS NULL OR s.flow = a.flow)
@@ -102,12 +129,15 @@ const insertResponses = `
 		LEFT JOIN flows f ON f.account = a.account AND f.name = a.flow AND f.deleted_at IS NULL
 		ORDER BY a.ord
 		ON CONFLICT DO NOTHING
-		RETURNING id, account, session_id, token_hash)
-	INSERT INTO deliveries (id, account, endpoint_id, event_type, response_id, run_at)
-	SELECT d.id, new.account, d.endpoint_id, 'flow_completed', new.id,
+		RETURNING id, account, session_id, token_hash, flow, answered_at)
+	INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, flow, ordering_key, traceparent, run_at)
+	SELECT d.id, new.account, e.id, 'flow.completed', t.event_id, new.answered_at, new.id, new.answered_at, new.flow,
+		CASE WHEN e.ordered THEN new.token_hash END, t.traceparent,
 		CASE WHEN new.session_id IS NOT NULL OR new.token_hash IS NULL THEN now() ELSE now() + interval '10 seconds' END
 	FROM unnest($20::uuid[], $21::uuid[], $22::uuid[]) AS d(id, endpoint_id, response_id)
-	JOIN new ON new.id = d.response_id`
+	JOIN new ON new.id = d.response_id
+	JOIN unnest($1::uuid[], $24::uuid[], $25::text[]) AS t(response_id, event_id, traceparent) ON t.response_id = d.response_id
+	JOIN callback_endpoints e ON e.id = d.endpoint_id AND (e.flows IS NULL OR new.flow = ANY (e.flows))`
 
 const upsertSources = `
 	INSERT INTO stream_sources AS s (src, shard, seen, mark, marked_at)
@@ -145,9 +175,27 @@ const joinSessions = `
 			flow = w.flow, incomplete = r.incomplete OR w.incomplete
 		FROM waiting w
 		WHERE r.id = w.response_id AND r.session_id IS NULL
-		RETURNING r.id)
-	UPDATE deliveries d SET run_at = now()
-	FROM joined WHERE d.response_id = joined.id AND d.state = 'due' AND d.body IS NULL AND d.run_at > now()`
+		RETURNING r.id, r.account, r.flow, r.answered_at, r.token_hash),
+	hurried AS (
+		UPDATE deliveries d SET run_at = least(d.run_at, now()), flow = joined.flow
+		FROM joined WHERE d.subject_id = joined.id AND d.event_type = 'flow.completed' AND d.state = 'due' AND d.body IS NULL),
+	routed AS (
+		INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, flow, ordering_key)
+		SELECT ` + newDeliveryID + `, j.account, e.id, 'flow.completed', ` + completedID + `, j.answered_at, j.id, j.answered_at, j.flow,
+			CASE WHEN e.ordered THEN j.token_hash END
+		FROM joined j JOIN callback_endpoints e ON e.account IN ('*', j.account) AND e.status <> 'off' AND j.flow = ANY (e.flows)
+			AND EXISTS (SELECT FROM unnest(e.events) AS p WHERE p = 'flow.completed'
+				OR right(p, 1) = '*' AND starts_with('flow.completed', left(p, -1)))
+		ON CONFLICT DO NOTHING)
+	SELECT count(*) FROM joined`
+
+// newDeliveryID is a UUIDv7 of the response's time: deliveries are listed in the
+// order of their ids.
+const newDeliveryID = `(left(j.id::text, 18) || right(gen_random_uuid()::text, 18))::uuid`
+
+// completedID is eventtype.ID of FlowCompleted, whose code is 1: the lowest bit of
+// the response's id is turned over.
+const completedID = `(left(j.id::text, 35) || translate(right(j.id::text, 1), '0123456789abcdef', '1032547698badcfe'))::uuid`
 
 // Equal answers of many users have equal hashes, so only hashes that an
 // incomplete step has are looked for among the answers, and only as far back as

@@ -25,6 +25,7 @@ type step struct {
 	incomplete bool
 	answers    string // JSON, or empty
 	params     string
+	trace      string // traceparent
 	*event.Step
 }
 
@@ -37,7 +38,7 @@ func newStep(e event.Entry, now time.Time) (*step, error) {
 		key: key{clean(e.Account), string(e.Kind), stepKey(e, body)},
 		id:  newID(), at: partitionTime(e.Time, now), edge: e.Time, account: clean(e.Account), kind: e.Kind,
 		tokenHash: tokenHash(body.Token), incomplete: body.Incomplete,
-		answers: object(body.Answers), params: clean(string(body.Params)), Step: body,
+		answers: object(body.Answers), params: clean(string(body.Params)), trace: traceparent(e), Step: body,
 	}
 	if s.params == "null" {
 		s.params = ""
@@ -102,7 +103,7 @@ func (s *step) closing() *answer {
 		a.data = "{}"
 	}
 	a.token, a.tokenHash = clean(s.Token), s.tokenHash
-	a.attemptStarted = s.started()
+	a.attemptStarted, a.traceparent = s.started(), s.trace
 	return a
 }
 

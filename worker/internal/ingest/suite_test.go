@@ -42,10 +42,30 @@ func newSuite(t *testing.T) *suite {
 }
 
 // endpoint adds a callback endpoint.
-func (s *suite) endpoint(account string, enabled bool) {
+func (s *suite) endpoint(account string, on bool) {
 	s.Helper()
-	s.exec(`INSERT INTO callback_endpoints (id, account, name, url, secrets, enabled, timeout_ms, max_attempts)
-		VALUES ($1, $2, $3, 'http://example.com', '{whsec_x}', $4, 1000, 1)`, uuid.New(), account, testkit.Random(), enabled)
+	status := "active"
+	if !on {
+		status = "off"
+	}
+	s.exec(`INSERT INTO callback_endpoints (id, account, name, url, secrets, status, timeout_ms, max_attempts)
+		VALUES ($1, $2, $3, 'http://example.com', '{whsec_x}', $4, 1000, 1)`, uuid.New(), account, testkit.Random(), status)
+}
+
+// subscriber adds a callback endpoint of that name for events of flows; no flows
+// are every flow.
+func (s *suite) subscriber(name, account string, events, flows []string) {
+	s.Helper()
+	s.exec(`INSERT INTO callback_endpoints (id, account, name, url, secrets, events, flows, payload, timeout_ms, max_attempts)
+		VALUES ($1, $2, $3, 'http://example.com', '{whsec_x}', $4, $5, 'event', 1000, 1)`, uuid.New(), account, name, events, flows)
+}
+
+// delivered lists what is due, as "endpoint: type type", in order.
+func (s *suite) delivered() string {
+	s.Helper()
+	return s.one(`SELECT string_agg(line, '; ' ORDER BY line) FROM (
+		SELECT e.name || ': ' || string_agg(d.event_type, ' ' ORDER BY d.event_type) AS line
+		FROM deliveries d JOIN callback_endpoints e ON e.id = d.endpoint_id GROUP BY e.name) l`)
 }
 
 // flow adds a flow and returns its id.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
 )
 
 // clean makes any bytes storable as text: Postgres refuses NUL and what is no
@@ -27,6 +29,17 @@ func cut(s string, limit int) string {
 		limit--
 	}
 	return s[:limit] + "…"
+}
+
+// longestTraceparent is that of version 00; later versions may only append.
+const longestTraceparent = 128
+
+// traceparent is that of an entry, or empty: a long one is not one.
+func traceparent(e event.Entry) string {
+	if len(e.Traceparent) > longestTraceparent {
+		return ""
+	}
+	return clean(e.Traceparent)
 }
 
 // text is a nullable column: empty is null.

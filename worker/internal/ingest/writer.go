@@ -51,6 +51,10 @@ type Config struct {
 	// stream.Oldest. nil: gaps are never reported.
 	Oldest func(ctx context.Context, shard int) (at time.Time, ok bool, err error)
 
+	// Retention is how long Maintain keeps what is partitioned by day; the zero
+	// value keeps everything.
+	Retention store.Retention
+
 	Log     *zap.Logger           // default: none
 	Metrics prometheus.Registerer // default: none
 }
@@ -179,19 +183,17 @@ func (w *Writer) transact(ctx context.Context, g *gathered) error {
 }
 
 func (w *Writer) store(ctx context.Context, tx pgx.Tx, g *gathered) (due bool, err error) {
+	endpoints, err := readEndpoints(ctx, tx)
+	if err != nil {
+		return false, err
+	}
 	fresh, err := insertNewKeys(ctx, tx, g.sortedKeys())
 	if err != nil {
 		return false, err
 	}
-	r := g.pick(fresh)
+	r := g.pick(fresh, endpoints)
 	if err := resolveContacts(ctx, tx, r.people); err != nil {
 		return false, err
-	}
-	var endpoints []endpoint
-	if len(r.answers) > 0 {
-		if endpoints, err = readEndpoints(ctx, tx); err != nil {
-			return false, err
-		}
 	}
 	b := &pgx.Batch{}
 	r.queue(b, endpoints)
@@ -203,7 +205,7 @@ func (w *Writer) store(ctx context.Context, tx pgx.Tx, g *gathered) (due bool, e
 		}
 	}
 	w.metrics.count(g, fresh, r)
-	return len(r.answers) > 0, nil
+	return len(r.answers) > 0 || len(r.deliveries) > 0, nil
 }
 
 // insertNewKeys returns the keys that were not there yet.
@@ -232,22 +234,6 @@ func insertNewKeys(ctx context.Context, tx pgx.Tx, keys []key) (map[key]struct{}
 	return fresh, nil
 }
 
-func readEndpoints(ctx context.Context, tx pgx.Tx) ([]endpoint, error) {
-	rows, err := tx.Query(ctx, "SELECT id, account FROM callback_endpoints WHERE enabled ORDER BY id")
-	if err != nil {
-		return nil, fmt.Errorf("reading callback endpoints: %w", err)
-	}
-	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (endpoint, error) {
-		var e endpoint
-		err := row.Scan((*[16]byte)(&e.id), &e.account)
-		return e, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading callback endpoints: %w", err)
-	}
-	return all, nil
-}
-
 // join connects answers with sessions, and flags answers of stateless flows. It
 // runs after the commit and before the acknowledgement: of two transactions that
 // could not see each other the later one finds the other's rows, and after a
@@ -258,11 +244,11 @@ func (w *Writer) join(ctx context.Context, g *gathered) (due bool, err error) {
 		for t := range g.tokens {
 			accounts, hashes = append(accounts, t.account), append(hashes, t.hash)
 		}
-		tag, err := w.pool.Exec(ctx, joinSessions, accounts, hashes)
-		if err != nil {
+		var joined int64
+		if err := w.pool.QueryRow(ctx, joinSessions, accounts, hashes).Scan(&joined); err != nil {
 			return false, fmt.Errorf("joining answers and sessions: %w", err)
 		}
-		due = tag.RowsAffected() > 0
+		due = joined > 0
 	}
 	if len(g.params) > 0 {
 		accounts, hashes := make([]string, 0, len(g.params)), make([]string, 0, len(g.params))

@@ -9,14 +9,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Delivery is an answer on its way to one callback endpoint.
-type Delivery struct {
-	ID         uuid.UUID  `json:"id" format:"uuid" doc:"webhook-id of every attempt"`
+// ResponseDelivery is an answer on its way to one callback endpoint.
+type ResponseDelivery struct {
+	ID         uuid.UUID  `json:"id" format:"uuid" doc:"The delivery's own id"`
+	EventID    uuid.UUID  `json:"eventId" format:"uuid" doc:"webhook-id of every attempt"`
 	Endpoint   string     `json:"endpoint" doc:"Name of the callback endpoint"`
 	EventType  string     `json:"eventType"`
-	State      string     `json:"state" enum:"due,leased,delivered,dead" doc:"leased: being sent; dead: given up"`
+	State      string     `json:"state" enum:"due,leased,delivered,dead,cancelled" doc:"leased: being sent; dead: given up"`
 	Attempt    int        `json:"attempt" doc:"Attempts begun"`
-	RunAt      Timestamp  `json:"runAt" doc:"When the next attempt is due"`
+	RunAt      *Timestamp `json:"runAt" doc:"When the next attempt is due; null when it is finished"`
 	LastStatus *int       `json:"lastStatus" doc:"HTTP status of the latest attempt that got one"`
 	LastError  *string    `json:"lastError"`
 	CreatedAt  Timestamp  `json:"createdAt"`
@@ -36,7 +37,7 @@ type Attempt struct {
 // ResponseWay is an answer and where it went.
 type ResponseWay struct {
 	Response
-	Deliveries []Delivery `json:"deliveries"`
+	Deliveries []ResponseDelivery `json:"deliveries"`
 }
 
 // ways adds their deliveries to responses of one account.
@@ -53,33 +54,40 @@ func (r *Records) ways(ctx context.Context, account string, responses []Response
 	for i, response := range responses {
 		ways[i] = ResponseWay{response, deliveries[response.ID]}
 		if ways[i].Deliveries == nil {
-			ways[i].Deliveries = []Delivery{}
+			ways[i].Deliveries = []ResponseDelivery{}
 		}
 	}
 	return ways, nil
 }
 
+// One snapshot of both tables: a delivery that is finished moves from one to the
+// other.
 const deliveriesOfResponses = `
-	SELECT d.response_id, d.id, e.name, d.event_type, d.state, d.attempt, d.run_at, d.last_status, d.last_error, d.created_at, d.finished_at
-	FROM deliveries d JOIN callback_endpoints e ON e.id = d.endpoint_id
-	WHERE d.account = $1 AND d.response_id = ANY ($2) ORDER BY d.created_at, d.id`
+	SELECT * FROM (
+		SELECT d.subject_id, d.id, d.event_id, e.name, d.event_type, d.state, d.attempt, d.run_at, d.last_status, d.last_error, d.created_at, NULL::timestamptz
+		FROM deliveries d JOIN callback_endpoints e ON e.id = d.endpoint_id
+		WHERE d.account = $1 AND d.subject_id = ANY ($2)
+		UNION ALL
+		SELECT h.subject_id, h.id, h.event_id, h.endpoint_name, h.event_type, h.state, h.attempt, NULL, h.last_status, h.last_error, h.created_at, h.finished_at
+		FROM delivery_history h WHERE h.account = $1 AND h.subject_id = ANY ($2)) d
+	ORDER BY d.created_at, d.id`
 
 const attemptsOfDeliveries = `
 	SELECT delivery_id, number, at, status, error, milliseconds FROM attempts
 	WHERE account = $1 AND delivery_id = ANY ($2) AND at >= $3 ORDER BY at, number`
 
 // deliveries are those of each response, with their attempts.
-func (r *Records) deliveries(ctx context.Context, account string, responses []uuid.UUID) (map[uuid.UUID][]Delivery, error) {
+func (r *Records) deliveries(ctx context.Context, account string, responses []uuid.UUID) (map[uuid.UUID][]ResponseDelivery, error) {
 	rows, err := r.pool.Query(ctx, deliveriesOfResponses, account, responses)
 	if err != nil {
 		return nil, fmt.Errorf("reading deliveries: %w", err)
 	}
-	all := make(map[uuid.UUID][]Delivery)
+	all := make(map[uuid.UUID][]ResponseDelivery)
 	var ids []uuid.UUID
 	var since time.Time
 	var of uuid.UUID
-	var d Delivery
-	_, err = pgx.ForEachRow(rows, []any{&of, &d.ID, &d.Endpoint, &d.EventType, &d.State, &d.Attempt, &d.RunAt,
+	var d ResponseDelivery
+	_, err = pgx.ForEachRow(rows, []any{&of, &d.ID, &d.EventID, &d.Endpoint, &d.EventType, &d.State, &d.Attempt, &d.RunAt,
 		&d.LastStatus, &d.LastError, &d.CreatedAt, &d.FinishedAt}, func() error {
 		d.Attempts = []Attempt{}
 		all[of] = append(all[of], d)

@@ -15,6 +15,8 @@ type Place struct {
 	Order string    `json:"o"`
 	At    time.Time `json:"t"`
 	ID    uuid.UUID `json:"i"`
+	// Position tells apart the messages of one webhook.
+	Position int `json:"p,omitempty"`
 }
 
 // Timestamp is a time that is written as JavaScript's toISOString does: UTC,

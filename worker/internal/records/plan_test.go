@@ -48,7 +48,7 @@ func TestListsUseTheirIndexes(t *testing.T) {
 	}{
 		"sessions":                  {"flow_sessions_started", func() (string, []any) { return session(SessionFilter{}) }},
 		"sessions of some accounts": {"flow_sessions_started", func() (string, []any) { return SessionFilter{}.sql(Accounts{"shop"}, nil, 51) }},
-		"the next page of sessions": {"flow_sessions_started", func() (string, []any) { return SessionFilter{}.sql(nil, &Place{"", hour.Since, uuid.Nil}, 51) }},
+		"the next page of sessions": {"flow_sessions_started", func() (string, []any) { return SessionFilter{}.sql(nil, &Place{At: hour.Since}, 51) }},
 		"sessions by activity":      {"flow_sessions_activity", func() (string, []any) { return session(SessionFilter{ByActivity: true}) }},
 		"sessions active then":      {"flow_sessions_activity", func() (string, []any) { return session(SessionFilter{ByActivity: true, Activity: hour}) }},
 		"sessions of a flow":        {"flow_sessions_flow", func() (string, []any) { return session(SessionFilter{Flow: "rare"}) }},

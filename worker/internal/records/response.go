@@ -93,9 +93,9 @@ func (f *ResponseFilter) column() string {
 // Place is where a page ends that ends with r.
 func (f *ResponseFilter) Place(r *Response) Place {
 	if f.ByReceived {
-		return Place{f.Order(), r.ReceivedAt.Time, r.ID}
+		return Place{Order: f.Order(), At: r.ReceivedAt.Time, ID: r.ID}
 	}
-	return Place{f.Order(), r.AnsweredAt.Time, r.ID}
+	return Place{Order: f.Order(), At: r.AnsweredAt.Time, ID: r.ID}
 }
 
 // Responses lists at most limit responses, the latest first, behind a place.

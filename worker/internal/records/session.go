@@ -66,9 +66,9 @@ func (f SessionFilter) Order() string {
 // Place is where a page ends that ends with s.
 func (f SessionFilter) Place(s *Session) Place {
 	if f.ByActivity {
-		return Place{f.Order(), s.LastActivityAt.Time, s.ID}
+		return Place{Order: f.Order(), At: s.LastActivityAt.Time, ID: s.ID}
 	}
-	return Place{f.Order(), s.StartedAt.Time, s.ID}
+	return Place{Order: f.Order(), At: s.StartedAt.Time, ID: s.ID}
 }
 
 // Sessions lists at most limit sessions, the latest first, behind a place.

@@ -55,7 +55,7 @@ func (f *WebhookFilter) Order() string { return "receivedAt" }
 
 // Place is where a page ends that ends with e.
 func (f *WebhookFilter) Place(e *WebhookEvent) Place {
-	return Place{f.Order(), e.ReceivedAt.Time, e.ID}
+	return Place{Order: f.Order(), At: e.ReceivedAt.Time, ID: e.ID}
 }
 
 const webhookColumns = "e.id, e.account, e.received_at, e.problem, octet_length(e.body)"
@@ -65,45 +65,16 @@ func scanWebhook(row pgx.CollectableRow) (e WebhookEvent, err error) {
 	return e, err
 }
 
-// The stretch of time that is searched first, and how much longer each one
-// before it is: a page is mostly found in the partitions of the latest days, and
-// Postgres need not open those of all the years before.
-const (
-	firstStretch  = 2 * 24 * time.Hour
-	stretchFactor = 4
-)
-
 // WebhookEvents lists at most limit webhooks, the latest first, behind a place.
 func (r *Records) WebhookEvents(ctx context.Context, accounts Accounts, f WebhookFilter, from *Place, limit int) ([]WebhookEvent, error) {
 	if f.Wamid != "" || f.Phone != "" || f.UserID != "" {
 		sql, args := f.found(accounts, from, limit)
 		return r.webhooks(ctx, sql, args)
 	}
-	var all []WebhookEvent
-	oldest := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) // nothing older is stored
-	if f.Received.Since.After(oldest) {
-		oldest = f.Received.Since
-	}
-	until := time.Now().Add(firstStretch) // the partition of tomorrow included
-	if u := f.Received.Until; !u.IsZero() && u.Before(until) {
-		until = u
-	}
-	if from != nil && from.At.Before(until) {
-		until = from.At.Add(time.Microsecond)
-	}
-	for stretch := 2 * firstStretch; len(all) < limit && until.After(oldest); stretch *= stretchFactor {
-		since := until.Add(-stretch)
-		if since.Before(oldest) {
-			since = oldest
-		}
-		sql, args := f.during(accounts, Span{since, until}, from, limit-len(all))
-		part, err := r.webhooks(ctx, sql, args)
-		if err != nil {
-			return nil, err
-		}
-		all, until = append(all, part...), since
-	}
-	return all, nil
+	return byStretches(f.Received, from, limit, func(s Span, limit int) ([]WebhookEvent, error) {
+		sql, args := f.during(accounts, s, from, limit)
+		return r.webhooks(ctx, sql, args)
+	})
 }
 
 func (r *Records) webhooks(ctx context.Context, sql string, args []any) ([]WebhookEvent, error) {
@@ -207,7 +178,7 @@ func (r *Records) WebhookEvent(ctx context.Context, accounts Accounts, id uuid.U
 	if e, err = found(e, err, "webhook"); err != nil {
 		return nil, err
 	}
-	e.Messages, err = r.messagesOf(ctx, accounts, id)
+	e.Messages, err = r.messagesOf(ctx, accounts, id, e.ReceivedAt.Time)
 	return e, err
 }
 
@@ -228,14 +199,14 @@ func (r *Records) webhookBody(ctx context.Context, q *query) (*WebhookBody, erro
 	return &e, nil
 }
 
-func (r *Records) messagesOf(ctx context.Context, accounts Accounts, event uuid.UUID) ([]WebhookMessage, error) {
+func (r *Records) messagesOf(ctx context.Context, accounts Accounts, event uuid.UUID, at time.Time) ([]WebhookMessage, error) {
 	q := &query{}
 	known := q.accountsOf(accounts, "webhook_messages")
 	sql := fmt.Sprintf(`
 		SELECT m.account, m.kind, m.type, m.wamid, m.phone_number_id, c.phone_number, c.user_id, m.at
-		FROM (%s) a JOIN webhook_messages m ON m.account = a.account AND m.event_id = %s
+		FROM (%s) a JOIN webhook_messages m ON m.account = a.account AND m.event_id = %s AND m.event_at = %s
 		LEFT JOIN contacts o ON o.id = m.contact_id LEFT JOIN contacts c ON c.id = coalesce(o.merged_into, o.id)
-		ORDER BY m.position, m.account`, known, q.arg(event))
+		ORDER BY m.position, m.account`, known, q.arg(event), q.arg(at))
 	rows, err := r.pool.Query(ctx, sql, q.args...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the messages of a webhook: %w", err)

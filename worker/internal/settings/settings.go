@@ -21,6 +21,8 @@ import (
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/endpoint"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
 
 // DefaultAccount is the account of an installation that has only one.
@@ -37,12 +39,18 @@ type Serve struct {
 	Callback    Callback
 	Accounts    Accounts
 	API         API
+	Retention   store.Retention
 }
 
 // Callback is what the environment says about deliveries.
 type Callback struct {
-	callback.Environment
+	endpoint.Environment
 	AllowNetworks []netip.Prefix // CALLBACK_ALLOW_CIDRS
+}
+
+// Rules are what callback endpoints must keep to.
+func (c Callback) Rules() endpoint.Rules {
+	return endpoint.Rules{AllowNetworks: c.AllowNetworks, FixedSecrets: c.Secrets != nil}
 }
 
 // ReadServe reads the settings of `worker serve`.
@@ -73,7 +81,10 @@ func ReadServe(src setting.Source) (Serve, error) {
 	if s.Accounts, err = readAccounts(src); err != nil {
 		return s, err
 	}
-	s.API, err = readAPI(src)
+	if s.API, err = readAPI(src); err != nil {
+		return s, err
+	}
+	s.Retention, err = readRetention(src)
 	return s, err
 }
 

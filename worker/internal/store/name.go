@@ -90,20 +90,37 @@ func hold(ctx context.Context, pool *pgxpool.Pool, conn *pgx.Conn, name string) 
 		case <-tick.C:
 		}
 		if conn != nil {
-			if conn.Ping(ctx) == nil || ctx.Err() != nil {
+			if answers(ctx, conn) || ctx.Err() != nil {
 				continue
 			}
-			_ = conn.Close(ctx)
 			conn = nil
 		}
-		again, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig)
-		if err != nil {
-			continue
-		}
-		if held, err := lockName(ctx, again, name); err != nil || !held {
-			_ = again.Close(ctx)
-			continue
-		}
-		conn = again
+		conn = lockAgain(ctx, pool, name)
 	}
+}
+
+// answers says whether a connection lives, and closes one that does not.
+func answers(ctx context.Context, conn *pgx.Conn) bool {
+	ctx, cancel := context.WithTimeout(ctx, pingWithin)
+	defer cancel()
+	if conn.Ping(ctx) == nil {
+		return true
+	}
+	_ = conn.Close(ctx)
+	return false
+}
+
+// lockAgain takes the lock over a new connection; nil when that fails.
+func lockAgain(ctx context.Context, pool *pgxpool.Pool, name string) *pgx.Conn {
+	ctx, cancel := context.WithTimeout(ctx, pingWithin)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig)
+	if err != nil {
+		return nil
+	}
+	if held, err := lockName(ctx, conn, name); err != nil || !held {
+		_ = conn.Close(ctx)
+		return nil
+	}
+	return conn
 }

@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,16 +28,38 @@ const (
 	purgeLock     = 0x77616603
 )
 
-// partitioned tables and the column that is their day.
-var partitioned = map[string]string{"webhook_events": "received_at", "flow_steps": "at", "attempts": "at"}
+// partitioned are the tables that have a partition for each day.
+var partitioned = []daily{
+	{"attempts", "at", Attempts},
+	{"delivery_history", "finished_at", Attempts},
+	{"flow_steps", "at", Events},
+	{"webhook_events", "received_at", Events},
+	{"webhook_messages", "event_at", Events},
+}
+
+// daily is a table, the column that is its day, and what its rows are.
+type daily struct {
+	table, column string
+	class         Class
+}
+
+// partition is the name of the partition of a day.
+func (d daily) partition(day time.Time) string { return d.table + "_" + day.Format(nameOfDay) }
+
+// day is the day of a partition by its name; false for any other table.
+func (d daily) day(partition string) (time.Time, bool) {
+	day, err := time.Parse(nameOfDay, strings.TrimPrefix(partition, d.table+"_"))
+	return day, err == nil && d.partition(day) == partition
+}
+
+const nameOfDay = "20060102"
 
 // Partitioned lists the tables that have a partition for each day.
 func Partitioned() []string {
-	names := make([]string, 0, len(partitioned))
-	for name := range partitioned {
-		names = append(names, name)
+	names := make([]string, len(partitioned))
+	for i, d := range partitioned {
+		names[i] = d.table
 	}
-	slices.Sort(names)
 	return names
 }
 
@@ -46,9 +68,9 @@ func Partitioned() []string {
 func CreatePartitions(ctx context.Context, pool *pgxpool.Pool, now time.Time) error {
 	return exclusively(ctx, pool, partitionLock, func(conn *pgxpool.Conn) error {
 		today := now.UTC().Truncate(24 * time.Hour)
-		for _, table := range Partitioned() {
+		for _, d := range partitioned {
 			for n := range daysAhead + 1 {
-				if err := createPartition(ctx, conn, table, today.AddDate(0, 0, n)); err != nil {
+				if err := d.create(ctx, conn, today.AddDate(0, 0, n)); err != nil {
 					return err
 				}
 			}
@@ -57,12 +79,12 @@ func CreatePartitions(ctx context.Context, pool *pgxpool.Pool, now time.Time) er
 	})
 }
 
-// createPartition attaches a table that was made beside: creating it as a
+// create attaches a table that was made beside: creating it as a
 // partition at once would lock the parent against every read and write. Rows of
 // that day that are in the default partition move with it, or the attachment
 // would be refused.
-func createPartition(ctx context.Context, conn *pgxpool.Conn, table string, day time.Time) error {
-	name := table + "_" + day.Format("20060102")
+func (d daily) create(ctx context.Context, conn *pgxpool.Conn, day time.Time) error {
+	table, name := d.table, d.partition(day)
 	var exists bool
 	if err := conn.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", name).Scan(&exists); err != nil {
 		return fmt.Errorf("looking for partition %s: %w", name, err)
@@ -71,12 +93,11 @@ func createPartition(ctx context.Context, conn *pgxpool.Conn, table string, day 
 		return nil
 	}
 	from, to := day.Format(time.RFC3339), day.AddDate(0, 0, 1).Format(time.RFC3339)
-	column := partitioned[table]
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		for _, sql := range []string{
 			"SET LOCAL lock_timeout = '2s'",
 			"CREATE TABLE " + name + " (LIKE " + table + " INCLUDING DEFAULTS INCLUDING CONSTRAINTS)",
-			"WITH moved AS (DELETE FROM " + table + "_default WHERE " + column + " >= '" + from + "' AND " + column + " < '" + to +
+			"WITH moved AS (DELETE FROM " + table + "_default WHERE " + d.column + " >= '" + from + "' AND " + d.column + " < '" + to +
 				"' RETURNING *) INSERT INTO " + name + " SELECT * FROM moved",
 			"ALTER TABLE " + table + " ATTACH PARTITION " + name + " FOR VALUES FROM ('" + from + "') TO ('" + to + "')",
 		} {

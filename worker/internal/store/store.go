@@ -6,6 +6,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -29,18 +30,25 @@ func Open(ctx context.Context, databaseURL string, maxConns int32) (*pgxpool.Poo
 	// A transaction that a dead process left open must not pin the row versions
 	// of the delivery queue.
 	setDefault(config.ConnConfig.RuntimeParams, "idle_in_transaction_session_timeout", "30000")
+	for name, value := range serverSide {
+		setDefault(config.ConnConfig.RuntimeParams, name, value)
+	}
+	config.ConnConfig.DialFunc = dial()
+	var pool atomic.Pointer[pgxpool.Pool]
+	config.ShouldPing = pingFirst(&pool)
 	if config.ConnConfig.ConnectTimeout == 0 {
 		config.ConnConfig.ConnectTimeout = 10 * time.Second
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	opened, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("opening Postgres: %w", err)
 	}
-	if err := pool.Ping(ctx); err != nil {
-		pool.Close()
+	pool.Store(opened)
+	if err := opened.Ping(ctx); err != nil {
+		opened.Close()
 		return nil, fmt.Errorf("connecting to Postgres: %w", err)
 	}
-	return pool, nil
+	return opened, nil
 }
 
 func setDefault(params map[string]string, name, value string) {

@@ -48,7 +48,7 @@ func (r *reader) remove(ops context.Context, ids []string) error {
 		return nil
 	}
 	var acked *redis.IntCmd
-	_, err := r.client.TxPipelined(ops, func(p redis.Pipeliner) error {
+	_, err := r.server.TxPipelined(ops, func(p redis.Pipeliner) error {
 		acked = p.XAck(ops, r.key, keyspace.Group, ids...)
 		p.XDel(ops, r.key, ids...)
 		return nil
@@ -72,7 +72,7 @@ func (r *reader) bury(ops context.Context, d Dead) error {
 	}
 	values = append(values, "dead_stream", d.Entry.Stream, "dead_id", d.Entry.ID,
 		"dead_reason", d.Reason, "dead_at", time.Now().UTC().Format(time.RFC3339))
-	_, err := r.client.TxPipelined(ops, func(p redis.Pipeliner) error {
+	_, err := r.server.TxPipelined(ops, func(p redis.Pipeliner) error {
 		p.XAdd(ops, &redis.XAddArgs{Stream: r.set.config.Keys.DeadEvents(r.shard), MaxLen: deadLimit, Approx: true, Values: values})
 		p.XAck(ops, r.key, keyspace.Group, d.Entry.ID)
 		p.XDel(ops, r.key, d.Entry.ID)

@@ -22,8 +22,13 @@ var errAbandoned = errors.New("stopped before the batch was stored")
 // batch is what one reader has in hand.
 type batch struct {
 	entries []Entry
+	trial   *trial      // nil for entries that were just read for the first time
 	done    chan stored // one result, always
 }
+
+// alone says that the batch may end the process, and that nothing else must be
+// under way when it does.
+func (b *batch) alone() bool { return b.trial != nil && b.trial.alone }
 
 type stored struct {
 	dead []Dead
@@ -32,15 +37,27 @@ type stored struct {
 
 // write merges waiting batches and stores them until work is closed.
 func (r *Readers) write(ctx context.Context, work <-chan *batch) {
-	for first := range work {
+	var next *batch // taken from work and not to be merged
+	for {
+		first := next
+		if next = nil; first == nil {
+			var ok bool
+			if first, ok = <-work; !ok {
+				return
+			}
+		}
 		group := []*batch{first}
 		entries := append([]Entry(nil), first.entries...)
 		bytes := weigh(first.entries)
 	merge:
-		for len(entries) < maxEntries && bytes < maxBytes {
+		for !first.alone() && len(entries) < maxEntries && bytes < maxBytes {
 			select {
 			case b, ok := <-work:
 				if !ok {
+					break merge
+				}
+				if b.alone() {
+					next = b
 					break merge
 				}
 				group = append(group, b)
@@ -50,11 +67,13 @@ func (r *Readers) write(ctx context.Context, work <-chan *batch) {
 				break merge
 			}
 		}
-		dead, err := r.store(ctx, entries)
+		taken := time.Now()
+		dead, err := r.store(ctx, group, entries)
+		settle(group, dead, err)
 		if err == nil {
 			r.metrics.batch.Observe(float64(len(entries)))
+			r.config.Stored(entries, dead, taken)
 		}
-		settle(group, dead, err)
 	}
 }
 
@@ -67,16 +86,19 @@ func weigh(entries []Entry) int {
 }
 
 // store writes until it succeeds: no error of the database may cost an entry.
-func (r *Readers) store(ctx context.Context, entries []Entry) ([]Dead, error) {
+func (r *Readers) store(ctx context.Context, group []*batch, entries []Entry) ([]Dead, error) {
 	pause := backoff{first: 50 * time.Millisecond, limit: 2 * time.Second}
 	for {
 		if ctx.Err() != nil {
 			return nil, errAbandoned
 		}
-		dead, err := r.config.Write(ctx, entries)
+		dead, err := r.attempt(ctx, group, entries)
 		if err == nil {
 			r.gate.reopen()
 			return dead, nil
+		}
+		if errors.Is(err, errUncounted) {
+			return nil, err // of Redis; its reader begins again
 		}
 		r.gate.close()
 		r.metrics.writeErrors.Inc()

@@ -15,6 +15,7 @@ type metrics struct {
 	readErrors    prometheus.Counter
 	writeErrors   prometheus.Counter
 	claimed       prometheus.Counter
+	removed       prometheus.Counter
 	batch         prometheus.Histogram
 }
 
@@ -37,6 +38,8 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			"Failed reads, claims and acknowledgements; each is followed by another try."),
 		writeErrors: counter("batch_write_errors_total", "Transactions that failed and were tried again."),
 		claimed:     counter("stream_entries_claimed_total", "Entries taken over from a worker that left them pending."),
+		removed: counter("stream_consumers_removed_total",
+			"Consumers removed from their group: no pending entries and not heard of for a day."),
 		batch: f.NewHistogram(prometheus.HistogramOpts{Name: prefix + "batch_rows",
 			Help: "Entries in one transaction.", Buckets: []float64{1, 4, 16, 64, 128, 256, 512, 1024, 2048}}),
 	}

@@ -34,22 +34,33 @@ func Oldest(client redis.UniversalClient, keys keyspace.Keys) func(ctx context.C
 	}
 }
 
+// oldestScript returns the id of a stream's first entry, empty without one, and
+// Redis' time in milliseconds since 1970. It is a script so that the time is
+// that of the cluster's node that has the stream.
+//
+//	KEYS  stream
+var oldestScript = redis.NewScript(`
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+local t = redis.call('TIME')
+return {first[1] and first[1][1] or '', string.format('%d', t[1] * 1000 + math.floor(t[2] / 1000))}
+`)
+
 func oldestOf(ctx context.Context, client redis.UniversalClient, key string) (at time.Time, ok bool, err error) {
-	entries, err := client.XRangeN(ctx, key, "-", "+", 1).Result()
+	answer, err := oldestScript.Run(ctx, client, []string{key}).StringSlice()
 	if err != nil {
-		return time.Time{}, false, fmt.Errorf("XRANGE: %w", err)
+		return time.Time{}, false, fmt.Errorf("asking for the first entry of %s: %w", key, err)
 	}
-	if len(entries) == 0 {
+	if len(answer) != 2 || answer[0] == "" {
 		return time.Time{}, false, nil
 	}
-	clock, err := client.Time(ctx).Result()
-	if err != nil {
-		return time.Time{}, false, fmt.Errorf("TIME: %w", err)
-	}
-	ms, _, _ := strings.Cut(entries[0].ID, "-")
+	ms, _, _ := strings.Cut(answer[0], "-")
 	appended, err := strconv.ParseInt(ms, 10, 64)
 	if err != nil {
-		return time.Time{}, false, fmt.Errorf("the stream id %q does not begin with milliseconds", entries[0].ID)
+		return time.Time{}, false, fmt.Errorf("the stream id %q does not begin with milliseconds", answer[0])
 	}
-	return time.Now().Add(-clock.Sub(time.UnixMilli(appended))), true, nil
+	now, err := strconv.ParseInt(answer[1], 10, 64)
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("redis says that the time is %q, expected milliseconds since 1970", answer[1])
+	}
+	return time.Now().Add(-time.Duration(now-appended) * time.Millisecond), true, nil
 }

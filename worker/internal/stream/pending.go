@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,27 +11,16 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream/failpoint"
 )
-
-// Delivery counts. An entry that was read twice and is still pending may be what
-// ends the process: from then on entries are stored one by one, so that its
-// neighbours get away. After deadAfter deliveries, the last of them alone, it is
-// given up. Errors of the database do not come here: such a batch is written
-// again without being read again.
-const (
-	suspectAfter = 2
-	deadAfter    = 5
-)
-
-var errKiller = errors.New("delivered " + strconv.Itoa(deadAfter) + " times, the last times alone, and never stored: " +
-	"storing it seems to end the process")
 
 // drain stores what is pending under this consumer's name: entries of a reply
 // that was lost, of a process that was killed, or claimed from another.
 func (r *reader) drain(ctx, ops context.Context) error {
 	for ctx.Err() == nil {
-		pending, err := r.client.XPendingExt(ops, &redis.XPendingExtArgs{
-			Stream: r.key, Group: keyspace.Group, Start: "-", End: "+", Count: r.count, Consumer: r.set.config.Consumer,
+		limit := r.batchLimit()
+		pending, err := r.server.XPendingExt(ops, &redis.XPendingExtArgs{
+			Stream: r.key, Group: keyspace.Group, Start: "-", End: "+", Count: limit, Consumer: r.set.config.Consumer,
 		}).Result()
 		if err != nil {
 			return fmt.Errorf("XPENDING: %w", err)
@@ -41,65 +29,91 @@ func (r *reader) drain(ctx, ops context.Context) error {
 			r.progress.Store(time.Now().UnixMilli())
 			return nil
 		}
-		count := r.count
-		for _, p := range pending {
-			if p.RetryCount >= suspectAfter {
-				count = 1
-			}
-		}
-		// Reading counts as a delivery, so an entry that is given up is not read
-		// again: only the first can be next.
-		if first := pending[0]; first.RetryCount >= deadAfter {
-			if err := r.giveUp(ops, first.ID); err != nil {
-				return err
-			}
-			continue
-		}
-		entries, gone, err := r.read(ops, "0", count, -1)
+		trial := r.onTrial(pending, limit)
+		entries, gone, err := r.reread(ops, trial.ids)
 		if err != nil {
 			return err
 		}
-		if err := r.lost(ops, gone, true); err != nil {
+		if err := r.lostPending(ops, gone); err != nil {
 			return err
 		}
-		if err := r.store(ops, entries); err != nil {
+		if trial.count >= deadAfter {
+			trial = nil // its record is stored, which ends no process
+			for i := range entries {
+				if entries[i].Problem == nil {
+					entries[i].Problem = errKiller
+				}
+			}
+		}
+		if err := r.store(ops, entries, trial); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *reader) giveUp(ops context.Context, id string) error {
-	messages, err := r.client.XRange(ops, r.key, id, id).Result()
+// reread reads entries by their ids, which XREADGROUP would count as another
+// delivery. gone are those that were deleted.
+func (r *reader) reread(ops context.Context, ids []string) (entries []Entry, gone []string, err error) {
+	replies := make([]*redis.XMessageSliceCmd, len(ids))
+	_, err = r.server.Pipelined(ops, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			replies[i] = p.XRange(ops, r.key, id, id)
+		}
+		return nil
+	})
 	if err != nil {
-		return fmt.Errorf("XRANGE: %w", err)
+		return nil, nil, fmt.Errorf("XRANGE: %w", err)
 	}
-	if len(messages) == 0 {
-		return r.lost(ops, []string{id}, true)
+	for i, reply := range replies {
+		messages := reply.Val()
+		if len(messages) == 0 {
+			gone = append(gone, ids[i])
+			continue
+		}
+		entries = append(entries, newEntry(r.key, r.shard, messages[0]))
 	}
-	entry := newEntry(r.key, r.shard, messages[0])
-	if entry.Problem == nil {
-		entry.Problem = errKiller
+	if len(entries) > 0 {
+		failpoint.Hit(failpoint.AfterRead)
 	}
-	return r.store(ops, []Entry{entry})
+	return entries, gone, nil
+}
+
+// lostPending reports pending entries that were deleted, and takes them off the
+// list. Each is counted once, also when the reply of XACK is lost.
+func (r *reader) lostPending(ops context.Context, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	var fresh []string
+	for _, id := range ids {
+		if !r.missed[id] {
+			fresh = append(fresh, id)
+		}
+	}
+	r.lost(fresh)
+	if r.missed == nil {
+		r.missed = make(map[string]bool)
+	}
+	for _, id := range fresh {
+		r.missed[id] = true
+	}
+	if err := r.server.XAck(ops, r.key, keyspace.Group, ids...).Err(); err != nil {
+		return fmt.Errorf("XACK: %w", err)
+	}
+	r.missed = nil
+	return nil
 }
 
 // lost reports entries that somebody deleted before they were stored.
-func (r *reader) lost(ops context.Context, ids []string, pending bool) error {
+func (r *reader) lost(ids []string) {
 	if len(ids) == 0 {
-		return nil
+		return
 	}
 	r.set.metrics.lost.Add(float64(len(ids)))
 	r.set.config.Log.Error("entries were deleted from the stream before they were stored: "+
 		"never trim or delete from these streams",
 		zap.String("stream", r.key), zap.Int("entries", len(ids)), zap.String("ids", clip(ids)))
-	if !pending {
-		return nil
-	}
-	if err := r.client.XAck(ops, r.key, keyspace.Group, ids...).Err(); err != nil {
-		return fmt.Errorf("XACK: %w", err)
-	}
-	return nil
 }
 
 func clip(ids []string) string {
@@ -118,7 +132,7 @@ func (r *reader) look(ctx, ops context.Context) error {
 	}
 	claimed := 0
 	for range 10 { // the cursor is kept: a longer list goes on next time
-		reply, err := r.client.Do(ops, "XAUTOCLAIM", r.key, keyspace.Group, r.set.config.Consumer,
+		reply, err := r.server.Do(ops, "XAUTOCLAIM", r.key, keyspace.Group, r.set.config.Consumer,
 			r.set.config.MinIdle.Milliseconds(), r.cursor, "COUNT", 100, "JUSTID").Slice()
 		if err != nil {
 			return fmt.Errorf("XAUTOCLAIM: %w", err)
@@ -135,9 +149,7 @@ func (r *reader) look(ctx, ops context.Context) error {
 			for _, id := range deleted {
 				gone = append(gone, fmt.Sprint(id))
 			}
-			if err := r.lost(ops, gone, false); err != nil {
-				return err
-			}
+			r.lost(gone)
 		}
 		if r.cursor == "0-0" || r.cursor == "" {
 			break
@@ -145,6 +157,9 @@ func (r *reader) look(ctx, ops context.Context) error {
 	}
 	r.looked = time.Now()
 	r.measure(ops)
+	if err := r.sweep(ops); err != nil {
+		return err
+	}
 	if claimed == 0 {
 		return nil
 	}
@@ -158,10 +173,10 @@ func (r *reader) look(ctx, ops context.Context) error {
 // the next read will report what is wrong.
 func (r *reader) measure(ops context.Context) {
 	name := strings.Replace(r.key[strings.IndexByte(r.key, '{')+1:], "}", "", 1) // s3:events
-	if n, err := r.client.XLen(ops, r.key).Result(); err == nil {
+	if n, err := r.server.XLen(ops, r.key).Result(); err == nil {
 		r.set.metrics.lag.WithLabelValues(name).Set(float64(n))
 	}
-	if p, err := r.client.XPending(ops, r.key, keyspace.Group).Result(); err == nil {
+	if p, err := r.server.XPending(ops, r.key, keyspace.Group).Result(); err == nil {
 		age := 0.0
 		if ms, _, ok := strings.Cut(p.Lower, "-"); ok && p.Count > 0 {
 			if at, err := strconv.ParseInt(ms, 10, 64); err == nil {

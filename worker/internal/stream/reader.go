@@ -19,14 +19,23 @@ type reader struct {
 	set    *Readers
 	shard  int
 	key    string
-	count  int64 // entries in one read
+	count  int64 // entries in one read, at most
 	client redis.UniversalClient
 	work   chan<- *batch
 
-	progress atomic.Int64 // Unix ms of the last answer after which nothing was left in hand
-	created  bool         // the group has existed while this process ran
-	looked   time.Time    // last look for entries that others left pending
-	cursor   string       // where that look goes on
+	// server is the client of the one server that has the stream now, in a
+	// cluster that of a node. A cluster's own client sends a command again when
+	// its reply was lost: of an XREADGROUP that hides the entries of the first
+	// reply in the pending list.
+	server redis.UniversalClient
+
+	progress atomic.Int64    // Unix ms of the last answer after which nothing was left in hand
+	created  bool            // the group has existed while this process ran
+	looked   time.Time       // last look for entries that others left pending
+	cursor   string          // where that look goes on
+	swept    time.Time       // last look for consumers that are gone
+	size     int             // bytes of an entry, as of the last reads
+	missed   map[string]bool // pending entries that were counted as lost and may not be off the list yet
 }
 
 // run reads until ctx ends. After every error it begins again with the entries
@@ -45,6 +54,9 @@ func (r *reader) run(ctx context.Context) {
 			}
 		}
 		r.set.metrics.readErrors.Inc()
+		if cluster, ok := r.client.(*redis.ClusterClient); ok {
+			cluster.ReloadState(ctx) // the slot may have moved, or its node be gone
+		}
 		if ok, more := r.set.quiet.pass(); ok {
 			r.set.config.Log.Error("reading a stream failed, trying again",
 				zap.String("stream", r.key), zap.Int("suppressed", more), zap.Error(err))
@@ -60,6 +72,9 @@ func (r *reader) follow(ctx context.Context, pause *backoff) error {
 	// timeouts of their own.
 	ops := context.WithoutCancel(ctx)
 	r.set.gate.wait(ctx)
+	if err := r.locate(ops); err != nil {
+		return err
+	}
 	if err := r.drain(ctx, ops); err != nil {
 		return err
 	}
@@ -73,13 +88,13 @@ func (r *reader) follow(ctx context.Context, pause *backoff) error {
 				return err
 			}
 		}
-		entries, _, err := r.read(ops, ">", r.count, r.set.block)
+		entries, err := r.read(ops)
 		if err != nil {
 			return err
 		}
 		pause.reset()
 		r.created = true
-		if err := r.store(ops, entries); err != nil {
+		if err := r.store(ops, entries, nil); err != nil {
 			return err
 		}
 		r.progress.Store(time.Now().UnixMilli())
@@ -87,41 +102,61 @@ func (r *reader) follow(ctx context.Context, pause *backoff) error {
 	return nil
 }
 
-// read reads up to count entries from an id on: ">" for new ones, "0" for those
-// pending under this name. gone are ids that are pending but deleted.
-func (r *reader) read(ops context.Context, from string, count int64, block time.Duration) (entries []Entry, gone []string, err error) {
-	streams, err := r.client.XReadGroup(ops, &redis.XReadGroupArgs{
+// locate finds the server that has the stream.
+func (r *reader) locate(ops context.Context) error {
+	r.server = r.client
+	if cluster, ok := r.client.(*redis.ClusterClient); ok {
+		node, err := cluster.MasterForKey(ops, r.key)
+		if err != nil {
+			return fmt.Errorf("asking the cluster where the stream is: %w", err)
+		}
+		r.server = node
+	}
+	return nil
+}
+
+// read reads new entries.
+func (r *reader) read(ops context.Context) ([]Entry, error) {
+	streams, err := r.server.XReadGroup(ops, &redis.XReadGroupArgs{
 		Group: keyspace.Group, Consumer: r.set.config.Consumer,
-		Streams: []string{r.key, from}, Count: count, Block: block,
+		Streams: []string{r.key, ">"}, Count: r.batchLimit(), Block: r.set.block,
 	}).Result()
 	if errors.Is(err, redis.Nil) {
-		return nil, nil, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("XREADGROUP: %w", err)
+		return nil, fmt.Errorf("XREADGROUP: %w", err)
 	}
+	var entries []Entry
 	for _, s := range streams {
 		for _, m := range s.Messages {
-			if m.Values == nil {
-				gone = append(gone, m.ID)
-				continue
-			}
 			entries = append(entries, newEntry(r.key, r.shard, m))
 		}
 	}
 	if len(entries) > 0 {
+		r.size = weigh(entries) / len(entries)
 		failpoint.Hit(failpoint.AfterRead)
 	}
-	return entries, gone, nil
+	return entries, nil
+}
+
+// batchLimit is how many entries of the size of the last ones are about as much
+// as one transaction takes. Edges keep large ones out of the stream that is read
+// by the many; others who write to it may not.
+func (r *reader) batchLimit() int64 {
+	if r.size*int(r.count) <= maxBytes {
+		return r.count
+	}
+	return max(int64(maxBytes/r.size), 1)
 }
 
 // store hands entries to a writer, waits until they are committed, and
 // acknowledges them.
-func (r *reader) store(ops context.Context, entries []Entry) error {
+func (r *reader) store(ops context.Context, entries []Entry, trial *trial) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	b := &batch{entries: entries, done: make(chan stored, 1)}
+	b := &batch{entries: entries, trial: trial, done: make(chan stored, 1)}
 	r.work <- b
 	renew := time.NewTicker(r.set.config.MinIdle / 3)
 	defer renew.Stop()
@@ -149,7 +184,7 @@ func (r *reader) renew(ops context.Context, entries []Entry) {
 		ids[i] = e.ID
 	}
 	// JUSTID, because this must not count as a delivery.
-	_ = r.client.XClaimJustID(ops, &redis.XClaimArgs{
+	_ = r.server.XClaimJustID(ops, &redis.XClaimArgs{
 		Stream: r.key, Group: keyspace.Group, Consumer: r.set.config.Consumer, Messages: ids,
 	}).Err()
 }
@@ -157,7 +192,7 @@ func (r *reader) renew(ops context.Context, entries []Entry) {
 // createGroup creates the group at 0, never at $: entries that were appended
 // while there was none must be read too.
 func (r *reader) createGroup(ctx context.Context) error {
-	err := r.client.XGroupCreateMkStream(context.WithoutCancel(ctx), r.key, keyspace.Group, "0").Err()
+	err := r.server.XGroupCreateMkStream(context.WithoutCancel(ctx), r.key, keyspace.Group, "0").Err()
 	if err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP") {
 		return fmt.Errorf("XGROUP CREATE: %w", err)
 	}

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,10 @@ type Readers struct {
 	quiet   *throttle
 	readers []*reader
 	block   time.Duration
+
+	// suspects is held for writing while entries are stored that may end the
+	// process, for reading while others are.
+	suspects sync.RWMutex
 }
 
 // New prepares readers; it opens no connection.
@@ -88,11 +93,25 @@ func (r *Readers) Progress() time.Time {
 
 func (r *Readers) newClient() redis.UniversalClient {
 	o := r.config.Redis
+	o.ClientName = clientName(r.config.Consumer)
+	// Of a cluster each node has a pool of this size: all streams may be on one.
 	o.PoolSize = len(r.readers) + r.config.Writers + 2
 	o.MinIdleConns = 0
-	o.MaxRetries = -1
+	o.MaxRetries, o.MaxRedirects = -1, -1
+	o.DialerRetries = 1 // or a server that is gone is noticed late: a reader tries again itself
 	o.ContextTimeoutEnabled = false
 	o.ReadTimeout, o.WriteTimeout, o.DialTimeout = 5*time.Second, 5*time.Second, 5*time.Second
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewUniversalClient(&o)
+}
+
+// clientName is what CLIENT LIST calls the connections of the readers. Redis
+// takes no spaces and nothing that is not ASCII.
+func clientName(consumer string) string {
+	return "whatsapp-flows-worker:" + strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '-'
+		}
+		return r
+	}, consumer)
 }

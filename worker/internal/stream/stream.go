@@ -41,6 +41,10 @@ type Config struct {
 	// It is called from Writers goroutines at once.
 	Write func(ctx context.Context, entries []Entry) ([]Dead, error)
 
+	// Stored is told of the entries of a committed batch, those among them that
+	// are dead, and when a writer took them. It must not block. Optional.
+	Stored func(entries []Entry, dead []Dead, taken time.Time)
+
 	// Writers is the number of concurrent transactions. Default 2: on two cores
 	// more bring nothing.
 	Writers int
@@ -56,6 +60,11 @@ type Config struct {
 	// time that what it has in hand is its own.
 	// ClaimEvery is how often that is looked for; default 15 s.
 	MinIdle, ClaimEvery time.Duration
+
+	// ConsumerIdle is how long a consumer without pending entries must not have
+	// been heard of before it is removed from its group; default 24 h. SweepEvery
+	// is how often that is looked for; default 1 h.
+	ConsumerIdle, SweepEvery time.Duration
 
 	// StopTimeout is how long Run goes on storing what is in hand after its
 	// context ended. Default 20 s.
@@ -81,8 +90,17 @@ func (c *Config) setDefaults() error {
 	if c.ClaimEvery <= 0 {
 		c.ClaimEvery = 15 * time.Second
 	}
+	if c.ConsumerIdle <= 0 {
+		c.ConsumerIdle = 24 * time.Hour
+	}
+	if c.SweepEvery <= 0 {
+		c.SweepEvery = time.Hour
+	}
 	if c.StopTimeout <= 0 {
 		c.StopTimeout = 20 * time.Second
+	}
+	if c.Stored == nil {
+		c.Stored = func([]Entry, []Dead, time.Time) {}
 	}
 	if c.GroupCreated == nil {
 		c.GroupCreated = func() {}

@@ -175,44 +175,6 @@ func TestTrimmedEntriesAreCountedAsLost(t *testing.T) {
 	}
 }
 
-// The third of ten entries has ended the process four times and would again. Its
-// neighbours went down with it and must not be given up.
-func TestEntryThatEndsTheProcess(t *testing.T) {
-	s := newSuite(t)
-	key := s.keys.Events(0)
-	s.add(key, 2)
-	killer := s.add(key, 1)
-	s.add(key, 7)
-	s.leavePending(key, "w", 10, 2)
-	s.setFail(func(entries []Entry) ([]Dead, error) {
-		for _, e := range entries {
-			if e.ID == killer && e.Problem == nil {
-				if len(entries) > 1 {
-					t.Errorf("stored together with %d others", len(entries)-1)
-				}
-				return nil, errors.New("as if the process ended here")
-			}
-		}
-		return nil, nil
-	})
-	s.config.StopTimeout = time.Millisecond // abandons the batch in hand, as a kill would
-	for range 3 {
-		_, stop := s.run()
-		testkit.Eventually(t, "the killer is met", func() bool { return s.metric("batch_write_errors_total") > 0 })
-		stop()
-		s.config.Metrics = prometheus.NewRegistry()
-	}
-	s.run()
-	s.eventuallyStored(9)
-	dead, err := s.client.XRange(t.Context(), s.keys.DeadEvents(0), "-", "+").Result()
-	if err != nil || len(dead) != 1 || dead[0].Values["dead_id"] != killer {
-		t.Errorf("dead stream = %v, %v", dead, err)
-	}
-	if ids := s.storedIDs(); len(ids) != 9 {
-		t.Errorf("stored = %v", ids)
-	}
-}
-
 // What is in hand at a stop is stored and acknowledged before Run returns.
 func TestStopFinishesTheBatchInHand(t *testing.T) {
 	s := newSuite(t)

@@ -10,14 +10,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/goleak"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // suite is two shards of a Redis and a Write that remembers.
 type suite struct {
@@ -37,13 +34,19 @@ func newSuite(t *testing.T) *suite {
 	t.Helper()
 	t.Parallel()
 	client, keys, _ := testkit.Redis(t, 2)
-	s := &suite{T: t, client: client, keys: keys}
 	o, err := redis.ParseURL(testkit.RedisURL(t))
 	if err != nil {
 		t.Fatal("REDIS_URL is not a Redis URL")
 	}
+	return suiteOn(t, redis.UniversalOptions{Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, DB: o.DB}, client, keys)
+}
+
+// suiteOn is a suite on another Redis than the shared one.
+func suiteOn(t *testing.T, o redis.UniversalOptions, client redis.UniversalClient, keys keyspace.Keys) *suite {
+	t.Helper()
+	s := &suite{T: t, client: client, keys: keys}
 	s.config = Config{
-		Redis: redis.UniversalOptions{Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, DB: o.DB},
+		Redis: o,
 		Keys:  keys, Consumer: "w", Write: s.write, ClaimEvery: 50 * time.Millisecond, StopTimeout: 5 * time.Second,
 		Metrics: prometheus.NewRegistry(),
 	}
@@ -125,6 +128,16 @@ func (s *suite) add(key string, n int) (last string) {
 	}
 	return last
 }
+
+// addNamed appends one entry with an id of its own.
+func (s *suite) addNamed(key, id string) {
+	s.Helper()
+	s.seq++
+	e := event.Entry{Kind: event.KindWebhook, Account: "default", ID: id, Time: time.Now(), Source: "edge", Seq: uint64(s.seq), Body: []byte("{}")}
+	s.addRaw(key, e.Values())
+}
+
+func newRegistry() *prometheus.Registry { return prometheus.NewRegistry() }
 
 func (s *suite) addRaw(key string, values []any) string {
 	s.Helper()

@@ -1,14 +1,18 @@
 package testkit
 
 import (
-	"io"
 	"net"
+	"net/url"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
-// Proxy stands before a server so that a test can take it away: cut, every
-// connection breaks and new ones are refused, as when the server is killed.
+// Proxy stands before a server so that a test can take it away. Cut, every
+// connection breaks and new ones are refused, as when the server is killed. As a
+// black hole it says nothing and lets nothing through, as when a cable is pulled.
+// It can lose the replies to chosen requests.
 type Proxy struct {
 	Address string
 
@@ -17,14 +21,25 @@ type Proxy struct {
 	mu       sync.Mutex
 	listener net.Listener
 	conns    map[net.Conn]bool
+	pairs    map[*pair]bool
+	hole     bool
 	running  sync.WaitGroup
+
+	request string // in lower case: what the replies to are lost
+	toLose  int
+}
+
+// pair is a connection and the one behind it.
+type pair struct {
+	swallowed atomic.Bool // nothing passes any more
+	breaking  atomic.Bool // ends with the next reply, which does not pass
 }
 
 // NewProxy reserves an address before upstream (host:port) that refuses
 // connections until Open is called.
 func NewProxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
-	p := &Proxy{t: t, upstream: upstream, conns: make(map[net.Conn]bool)}
+	p := &Proxy{t: t, upstream: upstream, conns: make(map[net.Conn]bool), pairs: make(map[*pair]bool)}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +103,55 @@ func (p *Proxy) drop(conn net.Conn) {
 	delete(p.conns, conn)
 }
 
+// BlackHole swallows everything from now on, of new connections too, and breaks
+// none: neither side learns that the other is gone. Off again, new connections
+// get through; those that were swallowed never do.
+func (p *Proxy) BlackHole(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hole = on
+	for pair := range p.pairs {
+		pair.swallowed.Store(pair.swallowed.Load() || on)
+	}
+}
+
+// LoseReplies lets the next requests that hold part, such as COMMIT, get through
+// and breaks their connections instead of passing the reply on.
+func (p *Proxy) LoseReplies(part string, times int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.request, p.toLose = strings.ToLower(part), times
+}
+
+// RepliesToLose is how many replies are still to be lost.
+func (p *Proxy) RepliesToLose() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.toLose
+}
+
+// watch sees what a client sends.
+func (p *Proxy) watch(from *pair, sent []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.toLose > 0 && strings.Contains(strings.ToLower(string(sent)), p.request) && !from.breaking.Swap(true) {
+		p.toLose--
+	}
+}
+
+func (p *Proxy) pair() (made *pair, remove func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	made = &pair{}
+	made.swallowed.Store(p.hole)
+	p.pairs[made] = true
+	return made, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.pairs, made)
+	}
+}
+
 func (p *Proxy) forward(conn net.Conn) {
 	defer p.drop(conn)
 	upstream, err := net.Dial("tcp", p.upstream)
@@ -98,12 +162,49 @@ func (p *Proxy) forward(conn net.Conn) {
 	if !p.keep(conn) || !p.keep(upstream) {
 		return
 	}
+	pair, remove := p.pair()
+	defer remove()
 	var back sync.WaitGroup
 	back.Go(func() {
-		_, _ = io.Copy(conn, upstream)
-		conn.Close() //nolint:errcheck // ends the other way
+		pair.pass(conn, upstream, func([]byte) bool { return !pair.breaking.Load() })
+		if !pair.swallowed.Load() {
+			conn.Close() //nolint:errcheck // ends the other way
+		}
 	})
-	_, _ = io.Copy(upstream, conn)
+	pair.pass(upstream, conn, func(sent []byte) bool { p.watch(pair, sent); return true })
 	upstream.Close() //nolint:errcheck // ends the other way
 	back.Wait()
+}
+
+// pass copies until from ends or see says no.
+func (p *pair) pass(to, from net.Conn, see func([]byte) bool) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 && !p.swallowed.Load() {
+			if !see(buffer[:n]) {
+				return
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// DatabaseProxy is an open proxy before the server of a database, and the URL of
+// the database through it.
+func DatabaseProxy(t testing.TB, databaseURL string) (throughProxy string, p *Proxy) {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil || u.Host == "" {
+		t.Fatal("DATABASE_URL is not a URL with a host")
+	}
+	p = NewProxy(t, u.Host)
+	p.Open()
+	u.Host = p.Address
+	return u.String(), p
 }

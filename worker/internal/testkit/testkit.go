@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -140,3 +142,14 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 		}
 	}
 }
+
+func writeFile(t testing.TB, content string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func list(addresses []string) string { return strings.Join(addresses, ",") }

@@ -30,7 +30,7 @@ type Config struct {
 	// public.
 	AllowNetworks []netip.Prefix
 	// InFlight is the number of attempts this worker makes at the same time;
-	// 0 means 128. An endpoint's own limit is in its row.
+	// 0 means 256. An endpoint's own limit is in its row.
 	InFlight int
 	// Poll is how often the table is asked when nothing announced a delivery,
 	// for those whose time has come and those of other workers; 0 means 200 ms.
@@ -82,7 +82,7 @@ func New(c Config) *Deliverer {
 		d.poll = 200 * time.Millisecond
 	}
 	if d.inFlight <= 0 {
-		d.inFlight = 128
+		d.inFlight = 256
 	}
 	if d.sender == nil {
 		d.sender = NewSender(SenderConfig{
@@ -136,8 +136,11 @@ func (d *Deliverer) Run(ctx context.Context) error {
 			for _, delivery := range found {
 				attempts.Go(func() { d.attempt(ctx, delivery) })
 			}
-			// There may be more.
-			continue
+			if 4*d.room().free >= d.inFlight {
+				continue // there may be more
+			}
+			// A claim for a few places costs as much as one for many: the next
+			// is when results have been stored.
 		default:
 			retry = d.poll
 		}

@@ -35,9 +35,14 @@ const orderedDue = `
 		b.id IS NOT NULL, coalesce(CASE WHEN b.state = 'due' THEN extract(epoch FROM b.run_at - now()) END, 0)::float8
 	FROM slots s
 	CROSS JOIN LATERAL (
-		SELECT * FROM deliveries d
-		WHERE d.endpoint_id = s.id AND d.state = 'due' AND d.run_at <= now()
-		ORDER BY d.replay, d.run_at LIMIT CASE WHEN s.free > 0 THEN $7::int ELSE 0 END
+		(SELECT * FROM deliveries d
+		WHERE d.endpoint_id = s.id AND NOT d.replay AND d.state = 'due' AND d.run_at <= now()
+		ORDER BY d.run_at LIMIT CASE WHEN s.free > 0 THEN $7::int ELSE 0 END)
+		UNION ALL
+		(SELECT * FROM deliveries d
+		WHERE d.endpoint_id = s.id AND d.replay AND d.state = 'due' AND d.run_at <= now()
+		ORDER BY d.run_at LIMIT CASE WHEN s.free > 0 THEN $7::int ELSE 0 END)
+		LIMIT $7::int
 	) d
 	LEFT JOIN LATERAL (
 		SELECT o.id, o.state, o.run_at FROM deliveries o

@@ -61,6 +61,7 @@ func hopeless(err error) bool {
 // must know soon that Redis is away.
 func commandOptions(r settings.Redis) *redis.UniversalOptions {
 	o := r.Options()
+	o.ClientName = "whatsapp-flows-worker" // in CLIENT LIST
 	o.ContextTimeoutEnabled = true
 	o.DialerRetries = 1
 	o.MaxRetries = 1

@@ -57,8 +57,10 @@ func unmarshal(text []byte, v any) error {
 		if errors.As(err, &wrong) {
 			return fmt.Errorf("%s is a JSON %s, expected %s", wrong.Field, wrong.Value, wrong.Type)
 		}
-		_, syntax := parseBody(text)
-		return syntax
+		if _, syntax := parseBody(text); syntax != nil {
+			return syntax
+		}
+		return err // what a value says of itself, such as a time that is none
 	}
 	return nil
 }

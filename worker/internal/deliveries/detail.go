@@ -39,8 +39,8 @@ type AttemptDetail struct {
 type Detail struct {
 	Delivery
 	Attempts  []AttemptDetail `json:"attempts" doc:"The earliest first; of more than 500 the latest"`
-	Body      *string   `json:"body,omitempty" doc:"The beginning of what is sent, as text; null when nothing was rendered yet"`
-	BodyBytes *int      `json:"bodyBytes,omitempty" doc:"Its whole size"`
+	Body      *string         `json:"body,omitempty" doc:"The beginning of what is sent, as text; null when nothing was rendered yet"`
+	BodyBytes *int            `json:"bodyBytes,omitempty" doc:"Its whole size"`
 }
 
 // Show adds to a delivery what happened to it.
@@ -78,16 +78,15 @@ func Show(ctx context.Context, pool *pgxpool.Pool, d *Delivery, body bool) (*Det
 func (d *Detail) readBody(ctx context.Context, pool *pgxpool.Pool) error {
 	const frozen = `SELECT substring(body FOR $2), octet_length(body) FROM deliveries WHERE id = $1
 		UNION ALL SELECT substring(body FOR $2), octet_length(body) FROM delivery_history WHERE id = $1 LIMIT 1`
-	// A raw webhook is not copied into its deliveries.
+	// A webhook that is sent as it came is not copied into its deliveries.
 	const raw = `SELECT substring(w.body FOR $2), octet_length(w.body) FROM webhook_events w,
 		(SELECT subject_id, subject_at FROM deliveries WHERE id = $1 UNION ALL SELECT subject_id, subject_at FROM delivery_history WHERE id = $1 LIMIT 1) s
 		WHERE w.received_at = s.subject_at AND w.id = s.subject_id`
-	sql := frozen
-	if d.EventType == string(eventtype.WebhookReceived) {
-		sql = raw
-	}
 	var text []byte
-	err := pool.QueryRow(ctx, sql, d.ID, bodyPreview).Scan(&text, &d.BodyBytes)
+	err := pool.QueryRow(ctx, frozen, d.ID, bodyPreview).Scan(&text, &d.BodyBytes)
+	if err == nil && d.BodyBytes == nil && d.EventType == string(eventtype.WebhookReceived) {
+		err = pool.QueryRow(ctx, raw, d.ID, bodyPreview).Scan(&text, &d.BodyBytes)
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}

@@ -19,7 +19,7 @@ type Payload string
 // The forms.
 const (
 	Seed  Payload = "seed"  // whatsapp-flows-server's JSON, of flow.completed only
-	Event Payload = "event" // the typed envelope, of everything but webhook.received
+	Event Payload = "event" // the typed envelope, of everything
 	Raw   Payload = "raw"   // Meta's bytes as they came, of webhook.received only
 )
 

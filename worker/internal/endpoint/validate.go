@@ -137,14 +137,11 @@ func (s Settings) checkEvents(wrong *Invalid) {
 		}
 	}
 	only := func(t eventtype.Type) bool { return len(s.Events) == 1 && s.Events[0] == string(t) }
-	names := func(t eventtype.Type) bool { return slices.Contains(s.Events, string(t)) || slices.Contains(s.Events, "webhook.*") }
 	switch {
 	case s.Payload == Seed && !only(eventtype.FlowCompleted):
 		wrong.add("payload", "is seed, which is of flow.completed only: use event, or leave the others out")
 	case s.Payload == Raw && !only(eventtype.WebhookReceived):
 		wrong.add("payload", "is raw, which is of webhook.received only: use another endpoint for the others")
-	case s.Payload == Event && names(eventtype.WebhookReceived):
-		wrong.add("payload", "is event, which webhook.received does not have: use an endpoint of its own with raw")
 	case s.Payload != Seed && s.Payload != Event && s.Payload != Raw:
 		wrong.add("payload", "is %.64q, expected seed, event or raw", string(s.Payload))
 	}

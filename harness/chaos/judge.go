@@ -95,7 +95,7 @@ func (s *Scene) judge(ctx context.Context, f Fault) error {
 	if err := s.judgeRest(ctx); err != nil {
 		return err
 	}
-	if v.Bound = f.Bound; v.Bound > 0 && v.Recovery > v.Bound {
+	if v.Bound = f.Bound; v.Bound > 0 && v.Recovery > s.options.allow(v.Bound) {
 		s.Miss("I7: recovery took %s, the bound is %s", duration(v.Recovery), duration(v.Bound))
 	}
 	return nil

@@ -21,7 +21,15 @@ type Options struct {
 	// Verbose also writes what a worker last warned of when its row was missed.
 	Verbose bool
 
+	// Slack multiplies the bounds of recovery, for a machine that is busy with other
+	// things; 0 is 1. What may be lost or doubled has none.
+	Slack int
+
 	builds *builds
+}
+
+func (o Options) allow(bound time.Duration) time.Duration {
+	return bound * time.Duration(max(1, o.Slack))
 }
 
 // Run injects one fault into a scene of its own and judges what became of it.

@@ -52,13 +52,15 @@ func poisons(s *Scene, n int) []struct {
 	dead   bool
 } {
 	now := strconv.FormatInt(time.Now().UnixMilli(), 10)
+	made := 0
 	entry := func(change map[string]any) []any {
+		made++
 		fields := []any{}
 		for _, f := range []struct {
 			name  string
 			value any
 		}{
-			{"v", "1"}, {"kind", "step"}, {"account", account}, {"id", fmt.Sprintf("poison:%d:%v", n, change)}, {"ts", now},
+			{"v", "1"}, {"kind", "step"}, {"account", account}, {"id", fmt.Sprintf("poison:%d:%d", n, made)}, {"ts", now},
 			{"src", s.Producer.source + "-poison"}, {"seq", strconv.Itoa(1 + n)}, {"body", `{"flow":"chaos","action":"INIT","outcome":"next","ms":1}`},
 		} {
 			if value, ok := change[f.name]; ok {

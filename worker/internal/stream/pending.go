@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -124,8 +123,8 @@ func clip(ids []string) string {
 	return strings.Join(ids, " ")
 }
 
-// look takes over what other consumers left pending for MinIdle, and measures
-// the backlog. JUSTID, because claiming must not count as a delivery.
+// look takes over what other consumers left pending for MinIdle. JUSTID, because
+// claiming must not count as a delivery.
 func (r *reader) look(ctx, ops context.Context) error {
 	if r.cursor == "" {
 		r.cursor = "0-0"
@@ -156,7 +155,6 @@ func (r *reader) look(ctx, ops context.Context) error {
 		}
 	}
 	r.looked = time.Now()
-	r.measure(ops)
 	if err := r.sweep(ops); err != nil {
 		return err
 	}
@@ -167,22 +165,4 @@ func (r *reader) look(ctx, ops context.Context) error {
 	r.set.config.Log.Info("took over entries that another worker left pending",
 		zap.String("stream", r.key), zap.Int("entries", claimed))
 	return r.drain(ctx, ops)
-}
-
-// measure sets the gauges of this stream. A failure leaves them as they were:
-// the next read will report what is wrong.
-func (r *reader) measure(ops context.Context) {
-	name := strings.Replace(r.key[strings.IndexByte(r.key, '{')+1:], "}", "", 1) // s3:events
-	if n, err := r.server.XLen(ops, r.key).Result(); err == nil {
-		r.set.metrics.lag.WithLabelValues(name).Set(float64(n))
-	}
-	if p, err := r.server.XPending(ops, r.key, keyspace.Group).Result(); err == nil {
-		age := 0.0
-		if ms, _, ok := strings.Cut(p.Lower, "-"); ok && p.Count > 0 {
-			if at, err := strconv.ParseInt(ms, 10, 64); err == nil {
-				age = max(time.Since(time.UnixMilli(at)).Seconds(), 0)
-			}
-		}
-		r.set.metrics.oldestPending.WithLabelValues(name).Set(age)
-	}
 }

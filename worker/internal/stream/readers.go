@@ -68,6 +68,7 @@ func (r *Readers) Run(ctx context.Context) error {
 		reader.client, reader.work = client, work
 		readers.Go(func() { reader.run(ctx) })
 	}
+	readers.Go(func() { r.watch(ctx, client) })
 	readers.Wait()
 	close(work)
 	writers.Wait()

@@ -87,9 +87,11 @@ func TestDatabaseDown(t *testing.T) {
 	if err != nil || pending.Count > 64 {
 		t.Errorf("%v pending (%v), expected one batch at most", pending, err)
 	}
+	s.add(key, 100)
+	testkit.Eventually(t, "the gauge shows what waits", func() bool { return s.metric("stream_lag_entries") == 600 })
 	down.Store(false)
-	s.eventuallyStored(500)
-	if ids := s.storedIDs(); len(ids) != 500 {
+	s.eventuallyStored(600)
+	if ids := s.storedIDs(); len(ids) != 600 {
 		t.Errorf("%d entries stored, expected each once", len(ids))
 	}
 }

@@ -31,6 +31,7 @@ type metrics struct {
 	connections *prometheus.CounterVec
 	inFlight    prometheus.Gauge
 	finished    *prometheus.CounterVec
+	replays     prometheus.Counter
 	disabled    prometheus.Counter
 	lag         prometheus.Histogram
 	claims      prometheus.Histogram
@@ -94,7 +95,14 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		Help:    "Time of one look for due deliveries.",
 		Buckets: []float64{.001, .0025, .005, .01, .02, .05, .1, .25, .5, 1, 5},
 	})
-	registry.MustRegister(m.finished, m.disabled, m.lag, m.claims)
+	m.replays = prometheus.NewCounter(prometheus.CounterOpts{
+		Namespace: namespace, Name: "replays_total",
+		Help: "Deliveries sent once more because somebody asked for it.",
+	})
+	for _, state := range []string{stateDelivered, stateDead, stateCancelled} {
+		m.finished.WithLabelValues(state) // from 0, so that the first one is an increase
+	}
+	registry.MustRegister(m.finished, m.replays, m.disabled, m.lag, m.claims)
 	registry.MustRegister(m.attempts, m.seconds, m.open, m.oldestDue, m.breaker, m.expired, m.lost, m.connections, m.inFlight)
 	return m
 }
@@ -118,6 +126,9 @@ func (m *metrics) claimed(c claimed, took time.Duration) {
 	for i := range c.deliveries {
 		if d := &c.deliveries[i]; d.Attempt == 1 && !d.Replay {
 			m.lag.Observe(d.late.Seconds())
+		}
+		if d := &c.deliveries[i]; d.Replay && d.Attempt == d.Base+1 {
+			m.replays.Inc()
 		}
 	}
 }

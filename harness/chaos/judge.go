@@ -76,6 +76,7 @@ func (s *Scene) judge(ctx context.Context, f Fault) error {
 		return err
 	}
 	v.Events, v.Doubled, v.Lost = s.Producer.Events(), inv.doubled, len(s.lostEntries(inv))
+	v.Taken = s.Lossy
 	if v.Events == 0 {
 		s.Miss("no event was appended: this row shows nothing")
 	}

@@ -49,31 +49,14 @@ func newSecret() string {
 	return "whsec_" + base64.StdEncoding.EncodeToString(random)
 }
 
-// deliveryTable is what to select deliveries, open and finished, from, with the
-// columns webhook, subject, state, endpoint_id and created_at. Before finished
-// deliveries had a table of their own, a delivery's id was the webhook-id.
-func (s *Scene) deliveryTable(ctx context.Context) (string, error) {
-	split, err := s.splitDeliveries(ctx)
-	if !split || err != nil {
-		return `(SELECT id::text AS webhook, response_id::text AS subject, state, endpoint_id, created_at FROM deliveries)`, err
-	}
-	const columns = `event_id::text AS webhook, subject_id::text AS subject, state, endpoint_id, created_at`
-	return `(SELECT ` + columns + ` FROM deliveries UNION ALL SELECT ` + columns + ` FROM delivery_history)`, nil
-}
-
-func (s *Scene) splitDeliveries(ctx context.Context) (bool, error) {
-	n, err := s.Number(ctx, "SELECT count(*) FROM pg_class WHERE relname = 'delivery_history'")
-	return n > 0, err
-}
+// allDeliveries are those that are open and those that are finished.
+const allDeliveries = `(SELECT event_id::text AS webhook, subject_id::text AS subject, state, endpoint_id, created_at FROM deliveries
+	UNION ALL SELECT event_id::text, subject_id::text, state, endpoint_id, created_at FROM delivery_history)`
 
 // latencies are the times from the commit of each answer since a moment to its
 // first callback, sorted.
 func (s *Scene) latencies(ctx context.Context, since, until time.Time) ([]time.Duration, error) {
-	table, err := s.deliveryTable(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.db.Query(ctx, `SELECT d.webhook, d.created_at FROM `+table+` d JOIN callback_endpoints e ON e.id = d.endpoint_id
+	rows, err := s.db.Query(ctx, `SELECT d.webhook, d.created_at FROM `+allDeliveries+` d JOIN callback_endpoints e ON e.id = d.endpoint_id
 		WHERE e.url = $1 AND d.created_at >= $2 AND d.created_at < $3`, s.Receiver.URL(), since, until)
 	if err != nil {
 		return nil, err
@@ -165,22 +148,13 @@ func deadBesideHealthy(ctx context.Context, s *Scene) error {
 
 // backlogOf makes so many deliveries of answers of another account due.
 func (s *Scene) backlogOf(ctx context.Context, endpoint string, n int) error {
-	split, err := s.splitDeliveries(ctx)
-	if err != nil {
-		return err
-	}
-	insert := `INSERT INTO deliveries (id, account, endpoint_id, event_type, response_id)
-		SELECT gen_random_uuid(), 'backlog', e.id, 'flow_completed', r.id FROM r, callback_endpoints e WHERE e.name = $2`
-	if split {
-		insert = `INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at)
-			SELECT gen_random_uuid(), 'backlog', e.id, 'flow.completed', gen_random_uuid(), r.answered_at, r.id, r.received_at FROM r, callback_endpoints e WHERE e.name = $2`
-	}
-	// The answers first: a foreign key may look for them.
 	if err := s.Exec(ctx, `INSERT INTO flow_responses (id, account, source, response_data, answered_at)
 		SELECT gen_random_uuid(), 'backlog', 'nfm_reply', '{}', now() FROM generate_series(1, $1)`, n); err != nil {
 		return fmt.Errorf("making a backlog: %w", err)
 	}
-	if err := s.Exec(ctx, `WITH r AS (SELECT id, answered_at, received_at FROM flow_responses WHERE account = 'backlog' LIMIT $1) `+insert, n, endpoint); err != nil {
+	if err := s.Exec(ctx, `INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at)
+		SELECT gen_random_uuid(), 'backlog', e.id, 'flow.completed', gen_random_uuid(), r.answered_at, r.id, r.received_at
+		FROM flow_responses r, callback_endpoints e WHERE r.account = 'backlog' AND e.name = $1`, endpoint); err != nil {
 		return fmt.Errorf("making a backlog: %w", err)
 	}
 	return nil

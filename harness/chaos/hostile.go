@@ -265,11 +265,7 @@ func (s *Scene) attempts(ctx context.Context, endpoint string) (all []attempt, s
 	if err != nil {
 		return nil, "", err
 	}
-	table, err := s.deliveryTable(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	err = s.db.QueryRow(ctx, `SELECT d.state FROM `+table+` d JOIN callback_endpoints e ON e.id = d.endpoint_id WHERE e.name = $1`, endpoint).Scan(&state)
+	err = s.db.QueryRow(ctx, `SELECT d.state FROM `+allDeliveries+` d JOIN callback_endpoints e ON e.id = d.endpoint_id WHERE e.name = $1`, endpoint).Scan(&state)
 	if errors.Is(err, pgx.ErrNoRows) {
 		state, err = "not there yet", nil
 	}

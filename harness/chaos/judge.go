@@ -76,6 +76,7 @@ func (s *Scene) judge(ctx context.Context, f Fault) error {
 		return err
 	}
 	v.Events, v.Doubled, v.Lost = s.Producer.Events(), inv.doubled, len(s.lostEntries(inv))
+	v.Taken = s.Lossy
 	if v.Events == 0 {
 		s.Miss("no event was appended: this row shows nothing")
 	}
@@ -158,11 +159,7 @@ func (s *Scene) judgeDeliveries(ctx context.Context) error {
 type delivery struct{ webhook, subject, state string }
 
 func (s *Scene) deliveries(ctx context.Context) ([]delivery, error) {
-	table, err := s.deliveryTable(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.db.Query(ctx, `SELECT d.webhook, d.subject, d.state FROM `+table+` d JOIN callback_endpoints e ON e.id = d.endpoint_id WHERE e.url = $1`, s.Receiver.URL())
+	rows, err := s.db.Query(ctx, `SELECT d.webhook, d.subject, d.state FROM `+allDeliveries+` d JOIN callback_endpoints e ON e.id = d.endpoint_id WHERE e.url = $1`, s.Receiver.URL())
 	if err != nil {
 		return nil, fmt.Errorf("reading deliveries: %w", err)
 	}

@@ -72,7 +72,11 @@ func postgresKilled(ctx context.Context, s *Scene) error {
 			return err
 		}
 	}
-	return s.noDead(ctx)
+	if err := s.noDead(ctx); err != nil {
+		return err
+	}
+	// Of a claim whose answer was lost nobody holds the leases.
+	return s.endLeases(ctx)
 }
 
 // outage lets time pass while Postgres is away, in which nothing may leave the
@@ -176,7 +180,10 @@ func postgresAway(ctx context.Context, s *Scene) error {
 	if !s.Short && speed < 8000 {
 		s.Miss("the backlog was read at %.0f/s, at least 8000/s is promised", speed)
 	}
-	return s.noDead(ctx)
+	if err := s.noDead(ctx); err != nil {
+		return err
+	}
+	return s.endLeases(ctx)
 }
 
 // throughProxy starts a worker whose way to Postgres leads through a proxy.

@@ -15,6 +15,7 @@ type Verdict struct {
 
 	Events         int           `json:"events"`          // acknowledged by Redis
 	Lost           int           `json:"lost"`            // of these, not stored
+	Taken          bool          `json:"taken,omitempty"` // what is lost was taken away by the fault itself, and is accounted for
 	Doubled        int           `json:"doubled"`         // rows there should not be
 	DuplicatePosts int           `json:"duplicate_posts"` // to a receiver that had said 2xx
 	Recovery       time.Duration `json:"recovery"`        // the longest one measured
@@ -40,8 +41,12 @@ func Print(w io.Writer, verdicts []Verdict) error {
 		if !v.OK() {
 			verdict = "MISSED"
 		}
-		fmt.Fprintf(table, "%d\t%s\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n",
-			v.Number, v.Name, v.Events, v.Lost, v.Doubled, v.DuplicatePosts, duration(v.Recovery), duration(v.Bound), verdict)
+		lost := fmt.Sprint(v.Lost)
+		if v.Taken {
+			lost += " taken away"
+		}
+		fmt.Fprintf(table, "%d\t%s\t%d\t%s\t%d\t%d\t%s\t%s\t%s\n",
+			v.Number, v.Name, v.Events, lost, v.Doubled, v.DuplicatePosts, duration(v.Recovery), duration(v.Bound), verdict)
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -99,7 +99,8 @@ func (r *Redises) meet(ctx context.Context, first *redis.Client) error {
 	return nil
 }
 
-// Owner is the address of the master that has a key's slot.
+// Owner is the address of the master that has a key's slot, as the first server
+// says that answers.
 func (r *Redises) Owner(ctx context.Context, key string) (address string, err error) {
 	slot, err := r.slot(ctx, key)
 	if err != nil {
@@ -107,19 +108,35 @@ func (r *Redises) Owner(ctx context.Context, key string) (address string, err er
 	}
 	for _, s := range r.nodes {
 		err = withClient(s, func(c *redis.Client) error {
-			ranges, err := c.ClusterSlots(ctx).Result()
-			for _, part := range ranges {
-				if part.Start <= slot && slot <= part.End && len(part.Nodes) > 0 {
-					address = part.Nodes[0].Addr
-				}
-			}
+			address, err = ownerOf(ctx, c, int64(slot))
 			return err
 		})
-		if err == nil && address != "" {
+		if err == nil {
 			return address, nil
 		}
 	}
 	return "", fmt.Errorf("no server of the cluster says who has slot %d: %w", slot, err)
+}
+
+// ownerOf is who has a slot in the eyes of one server.
+func ownerOf(ctx context.Context, c *redis.Client, slot int64) (address string, err error) {
+	shards, err := c.ClusterShards(ctx).Result()
+	if err != nil {
+		return "", err
+	}
+	for _, shard := range shards {
+		for _, slots := range shard.Slots {
+			if slot < slots.Start || slot > slots.End {
+				continue
+			}
+			for _, node := range shard.Nodes {
+				if node.Role == "master" && node.Health == "online" {
+					return net.JoinHostPort(node.IP, fmt.Sprint(node.Port)), nil
+				}
+			}
+		}
+	}
+	return "", fmt.Errorf("no master that is online has slot %d", slot)
 }
 
 func (r *Redises) slot(ctx context.Context, key string) (slot int, err error) {
@@ -155,8 +172,20 @@ func (r *Redises) Move(ctx context.Context, key string) error {
 	if target == source {
 		target = r.nodes[1]
 	}
-	return withClient(source, func(from *redis.Client) error {
+	if err := withClient(source, func(from *redis.Client) error {
 		return withClient(target, func(to *redis.Client) error { return moveSlot(ctx, slot, from, to) })
+	}); err != nil {
+		return err
+	}
+	// A replica that has not heard of it could not take over for the new owner.
+	return eventually(ctx, "every server knows the new owner", func(ctx context.Context) error {
+		return each(r.nodes, func(_ int, c *redis.Client) error {
+			now, err := ownerOf(ctx, c, int64(slot))
+			if err == nil && now == owner {
+				err = errors.New("the old one is named still")
+			}
+			return err
+		})
 	})
 }
 

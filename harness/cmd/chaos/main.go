@@ -102,7 +102,10 @@ func summary(ctx context.Context, verdicts []chaos.Verdict, took time.Duration) 
 		if !v.OK() {
 			missed++
 		}
-		events, lost, doubled = events+v.Events, lost+v.Lost, doubled+v.Doubled
+		events, doubled = events+v.Events, doubled+v.Doubled
+		if !v.Taken {
+			lost += v.Lost
+		}
 	}
 	fmt.Printf("\n%d faults, %d events, %d lost, %d doubled; %d promises were not kept (%s)\n",
 		len(verdicts), events, lost, doubled, missed, took.Round(time.Second))

@@ -69,8 +69,8 @@ func TestListsUseTheirIndexes(t *testing.T) {
 		"webhooks":                  {"webhook_events_default_pkey", func() (string, []any) { return during(nil, WebhookFilter{}) }},
 		"webhooks of an account":    {"webhook_events_default_account", func() (string, []any) { return during(Accounts{"shop"}, WebhookFilter{}) }},
 		"broken webhooks":           {"webhook_events_default_received_at_id_idx", func() (string, []any) { return during(nil, WebhookFilter{Problem: true}) }},
-		"the webhook of a message":  {"webhook_messages_wamid", func() (string, []any) { return found(WebhookFilter{Wamid: "w7"}) }},
-		"webhooks of a person":      {"webhook_messages_contact", func() (string, []any) { return found(WebhookFilter{UserID: "US.7"}) }},
+		"the webhook of a message":  {"webhook_messages_default_account_wamid_idx", func() (string, []any) { return found(WebhookFilter{Wamid: "w7"}) }},
+		"webhooks of a person":      {"webhook_messages_default_contact_id_idx", func() (string, []any) { return found(WebhookFilter{UserID: "US.7"}) }},
 	}
 	for name, test := range tests {
 		sql, args := test.sql()
@@ -89,7 +89,7 @@ func TestListsUseTheirIndexes(t *testing.T) {
 		if rows.Err() != nil {
 			t.Fatal(name, rows.Err())
 		}
-		for _, table := range []string{"flow_sessions", "flow_responses", "webhook_events_default", "webhook_messages"} {
+		for _, table := range []string{"flow_sessions", "flow_responses", "webhook_events_default", "webhook_messages_default"} {
 			if strings.Contains(plan.String(), "Seq Scan on "+table+" ") {
 				t.Errorf("%s reads all of %s:\n%s", name, table, plan.String())
 			}

@@ -25,6 +25,9 @@ const (
 	// The healthy endpoint's messages: what a busy number has, far from what the
 	// worker can do, so that waiting for others shows.
 	healthyRate = 200 // a second
+
+	// messagesApart is more than the messages of one measurement.
+	messagesApart = 1_000_000
 )
 
 // delivering says how much of it.
@@ -187,7 +190,7 @@ func (d deliveries) beside(ctx context.Context) ([]Beside, error) {
 				return nil, err
 			}
 		}
-		b, err := d.healthy(ctx)
+		b, err := d.healthy(ctx, len(all)*messagesApart)
 		if err != nil {
 			return nil, fmt.Errorf("beside %s: %w", other.name, err)
 		}
@@ -221,7 +224,10 @@ func (d deliveries) dead(ctx context.Context, name, url string) error {
 
 // healthy sends messages at a fixed rate and takes the time of each from when it
 // was due to be sent to when its callback came.
-func (d deliveries) healthy(ctx context.Context) (Beside, error) {
+//
+// The messages are numbered from first on: one that was stored before would be a
+// duplicate, and no event.
+func (d deliveries) healthy(ctx context.Context, first int) (Beside, error) {
 	d.sink.reset()
 	messages := max(1, int(healthyRate*d.seconds))
 	due := make([]time.Time, messages)
@@ -233,7 +239,7 @@ func (d deliveries) healthy(ctx context.Context) (Beside, error) {
 		case <-ctx.Done():
 			return Beside{}, ctx.Err()
 		}
-		if err := d.producer.append(ctx, 1, func(int) []byte { return textMessage(n) }); err != nil {
+		if err := d.producer.append(ctx, 1, func(int) []byte { return textMessage(first + n) }); err != nil {
 			return Beside{}, err
 		}
 	}
@@ -242,7 +248,7 @@ func (d deliveries) healthy(ctx context.Context) (Beside, error) {
 	}
 	waited := make([]float64, messages)
 	for n := range messages {
-		waited[n] = us(d.sink.arrived[n].Sub(due[n]))
+		waited[n] = us(d.sink.arrived[first+n].Sub(due[n]))
 	}
 	slices.Sort(waited)
 	at := func(share float64) float64 { return waited[min(messages-1, int(share*float64(messages)))] }

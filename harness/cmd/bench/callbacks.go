@@ -190,6 +190,9 @@ func (d deliveries) beside(ctx context.Context) ([]Beside, error) {
 				return nil, err
 			}
 		}
+		if err := d.settle(ctx); err != nil {
+			return nil, err
+		}
 		b, err := d.healthy(ctx, len(all)*messagesApart)
 		if err != nil {
 			return nil, fmt.Errorf("beside %s: %w", other.name, err)
@@ -219,7 +222,18 @@ func (d deliveries) dead(ctx context.Context, name, url string) error {
 		FROM callback_endpoints e, (SELECT id, answered_at FROM flow_responses LIMIT 1) r, generate_series(1, $2) WHERE e.name = $1`, name, d.waiting); err != nil {
 		return err
 	}
-	return d.exec(ctx, "ANALYZE deliveries") // as autovacuum does within a minute
+	return nil
+}
+
+// settle does what Postgres does by itself within minutes: each measurement begins
+// with a table that is vacuumed and a log that is written.
+func (d deliveries) settle(ctx context.Context) error {
+	for _, sql := range []string{"VACUUM ANALYZE deliveries", "CHECKPOINT"} {
+		if err := d.exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // healthy sends messages at a fixed rate and takes the time of each from when it

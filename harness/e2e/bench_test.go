@@ -29,7 +29,7 @@ type benchReport struct {
 		Failed   int `json:"failed"`
 		Pings    int `json:"pings"`
 	} `json:"overload"`
-	Worker struct {
+	Worker []struct {
 		PerSecond float64 `json:"per_second"`
 	} `json:"worker"`
 	Callbacks struct {
@@ -142,8 +142,13 @@ func TestBench(t *testing.T) {
 		if o.Answered == 0 || o.Pings == 0 || o.Answered+o.Late+o.Refused+o.Failed != o.Requests {
 			t.Errorf("the overload does not add up: %+v", o)
 		}
-		if !(r.Worker.PerSecond > 0) {
-			t.Error("nothing of the worker")
+		for _, w := range r.Worker {
+			if !(w.PerSecond > 0) {
+				t.Errorf("nothing of the worker: %+v", r.Worker)
+			}
+		}
+		if len(r.Worker) != 3 {
+			t.Errorf("%d workloads of the worker, want three", len(r.Worker))
 		}
 		if !(r.Callbacks.PerSecond > 0) || len(r.Callbacks.Beside) != 3 {
 			t.Errorf("callbacks: %+v, want a rate, and a healthy endpoint beside nothing, a refusing and a silent one", r.Callbacks)

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/load"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/servers"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/site"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 )
 
@@ -93,7 +94,7 @@ func (d deliveries) rate(ctx context.Context) (*Callbacks, error) {
 		}
 	}
 	answers := max(1, d.callbacks/receivers)
-	if err := d.producer.append(ctx, answers, func(i int) []byte { return finishedForm(i, "unused") }); err != nil {
+	if err := d.producer.append(ctx, answers, func(i int) event.Entry { return webhookEntry(finishedForm(i, "unused")) }); err != nil {
 		return nil, err
 	}
 	if err := d.WaitUntilRead(ctx); err != nil {
@@ -253,7 +254,7 @@ func (d deliveries) healthy(ctx context.Context, first int) (Beside, error) {
 		case <-ctx.Done():
 			return Beside{}, ctx.Err()
 		}
-		if err := d.producer.append(ctx, 1, func(int) []byte { return textMessage(first + n) }); err != nil {
+		if err := d.producer.append(ctx, 1, func(int) event.Entry { return webhookEntry(textMessage(first + n)) }); err != nil {
 			return Beside{}, err
 		}
 	}

@@ -198,6 +198,14 @@ func randomEnvelope() []byte {
 }
 
 // finishedForm is a webhook with one finished form of a user of its own.
+func statusOf(i int) []byte {
+	return fmt.Appendf(nil, `{"object":"whatsapp_business_account","entry":[{"id":"1029384756","changes":[{"field":"messages","value":{`+
+		`"messaging_product":"whatsapp","metadata":{"display_phone_number":"15550783881","phone_number_id":"106540352242922"},`+
+		`"statuses":[{"id":"wamid.%d.%s","status":"delivered","timestamp":"%d","recipient_id":"1650%08d",`+
+		`"pricing":{"billable":true,"pricing_model":"PMP","type":"regular","category":"utility"}}]}}]}]}`,
+		i, rand.Text(), time.Now().Unix(), i%20000)
+}
+
 func finishedForm(i int, token string) []byte {
 	id := rand.Text()
 	return fmt.Appendf(nil, `{"object":"whatsapp_business_account","entry":[{"id":"1029384756","changes":[{"field":"messages","value":{`+

@@ -62,9 +62,7 @@ func (m measurement) table(ctx context.Context, o options) (err error) {
 		}
 		m.Overload.print(m.out)
 	}
-	if m.Worker != nil {
-		m.Worker.print(m.out)
-	}
+	printWorkers(m.out, m.Worker)
 	if m.Callbacks != nil {
 		m.Callbacks.print(m.out)
 	}

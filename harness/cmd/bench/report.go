@@ -21,7 +21,7 @@ type Report struct {
 	Start     *Start     `json:"start,omitempty"`  // of the process, and its memory
 	Memory    *Memory    `json:"memory,omitempty"` // after all lines
 	Overload  *Overload  `json:"overload,omitempty"`
-	Worker    *Worker    `json:"worker,omitempty"`
+	Worker    []*Worker  `json:"worker,omitempty"`
 	Callbacks *Callbacks `json:"callbacks,omitempty"`
 	Growth    []Axis     `json:"growth,omitempty"`
 	Ratios    []Ratio    `json:"ratios,omitempty"` // of bench-compare
@@ -162,11 +162,12 @@ type Overload struct {
 	Bars       []Bar   `json:"bars"`
 }
 
-// Worker is the way of webhooks from stream to commit.
+// Worker is the way of one kind of entries from stream to commit.
 type Worker struct {
-	Webhooks  int     `json:"webhooks"`
+	Workload  string  `json:"workload"`
+	Events    int     `json:"events"`
 	PerSecond float64 `json:"per_second"`
-	CPU       float64 `json:"cpu_us"` // of the worker per webhook
+	CPU       float64 `json:"cpu_us"` // of the worker per entry
 	RSS       float64 `json:"rss_mb"`
 	Bars      []Bar   `json:"bars"`
 }

@@ -83,8 +83,15 @@ func (o *Overload) print(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-func (x *Worker) print(w io.Writer) {
-	fmt.Fprintf(w, "worker, webhook to commit (nothing pinned): %.0f a second, %.0f µs CPU each, RSS %.0f MB   %s\n\n", x.PerSecond, x.CPU, x.RSS, verdicts(x.Bars))
+func printWorkers(w io.Writer, all []*Worker) {
+	if len(all) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "worker, stream to commit, from streams that are full (nothing pinned, no callback endpoint):")
+	for _, x := range all {
+		fmt.Fprintf(w, "  %s: %.0f a second, %.0f µs CPU each, RSS %.0f MB   %s\n", x.Workload, x.PerSecond, x.CPU, x.RSS, verdicts(x.Bars))
+	}
+	fmt.Fprintln(w)
 }
 
 func (x *Callbacks) print(w io.Writer) {

@@ -57,7 +57,7 @@ CREATE INDEX endpoint_events_endpoint ON endpoint_events (endpoint_id, at);
 --   endpoint.disabled, endpoint.enabled   endpoint_events (id)
 ALTER TABLE deliveries
     ADD event_id         uuid,
-    ADD event_at         timestamptz, -- when it happened, by the edge's or Meta's clock
+    ADD event_at         timestamptz, -- when it happened, by the edge's or Meta's clock; of an answer that a message brought, whose time has whole seconds, 999 ms later
     ADD subject_id       uuid,
     ADD subject_at       timestamptz,
     ADD subject_position integer,
@@ -121,7 +121,7 @@ CREATE INDEX deliveries_due ON deliveries (endpoint_id, replay, run_at) WHERE st
 CREATE INDEX deliveries_leased ON deliveries (endpoint_id, lease_until) WHERE state = 'leased';
 CREATE UNIQUE INDEX deliveries_event ON deliveries (event_id, endpoint_id);
 CREATE INDEX deliveries_subject ON deliveries (subject_id);
-CREATE INDEX deliveries_order ON deliveries (endpoint_id, ordering_key, event_at, event_id) WHERE ordering_key IS NOT NULL;
+CREATE INDEX deliveries_order ON deliveries (endpoint_id, ordering_key, event_at, id) WHERE ordering_key IS NOT NULL;
 
 ALTER TABLE dead_entries ADD requeued_at timestamptz;
 CREATE INDEX dead_entries_at ON dead_entries (account, at, id);

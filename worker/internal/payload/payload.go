@@ -112,5 +112,9 @@ func body(e Event, s subject, now time.Time) []byte {
 	if a, ok := s.(answer); ok && e.Form == Seed {
 		return seed(a, now)
 	}
-	return envelope(string(e.Type), e.ID, e.At, e.Account, s)
+	at := e.At
+	if a, ok := s.(answer); ok {
+		at = a.answeredAt // e.At puts it behind its screens
+	}
+	return envelope(string(e.Type), e.ID, at, e.Account, s)
 }

@@ -1,6 +1,7 @@
 package deliveries
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -41,7 +42,15 @@ func TestDeadOnesAreFoundByTheirIndex(t *testing.T) {
 			if _, err := conn.Exec(t.Context(), "SET plan_cache_mode = force_generic_plan"); err != nil {
 				t.Fatal(err)
 			}
-			rows, err := conn.Query(t.Context(), "EXPLAIN SELECT d.id FROM delivery_history d WHERE "+w.String()+" ORDER BY d.id DESC LIMIT 50", w.args...)
+			defer conn.Exec(context.Background(), "RESET plan_cache_mode; DEALLOCATE listed") //nolint:errcheck // the database is dropped
+			if _, err := conn.Exec(t.Context(), "PREPARE listed AS SELECT d.id FROM delivery_history d WHERE "+w.String()+" ORDER BY d.id DESC LIMIT 50"); err != nil {
+				t.Fatal(err)
+			}
+			execute := "EXPLAIN EXECUTE listed"
+			if len(w.args) > 0 {
+				execute += "('{" + endpoint.String() + "}')"
+			}
+			rows, err := conn.Query(t.Context(), execute)
 			if err != nil {
 				t.Fatal(err)
 			}

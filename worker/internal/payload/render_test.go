@@ -108,9 +108,12 @@ func TestEveryEventIsToldInOneRoundTrip(t *testing.T) {
 		{"a message that was deleted", eventtype.MessageReceived, Typed, subject{ID: uuid.MustParse(hookA), At: at, Position: 9}, "gone"},
 		{"an answer that was deleted", eventtype.FlowCompleted, Seed, subject{ID: uuid.MustParse(person)}, "gone"},
 	}
-	happened := at.Add(999 * time.Millisecond) // an answer says when it was given
 	var events []Event
 	for _, c := range cases {
+		happened := at
+		if c.kind == eventtype.FlowCompleted {
+			happened = at.Add(999 * time.Millisecond) // its place among others; told is when it was given
+		}
 		events = append(events, Event{
 			ID: eventtype.ID(c.kind, c.subject.ID, c.subject.Position), Type: c.kind, At: happened, Account: "default", Form: c.form, Subject: c.subject,
 		})

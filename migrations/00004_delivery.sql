@@ -57,7 +57,7 @@ CREATE INDEX endpoint_events_endpoint ON endpoint_events (endpoint_id, at);
 --   endpoint.disabled, endpoint.enabled   endpoint_events (id)
 ALTER TABLE deliveries
     ADD event_id         uuid,
-    ADD event_at         timestamptz, -- when it happened, by the edge's or Meta's clock
+    ADD event_at         timestamptz, -- when it happened, by the edge's or Meta's clock; of an answer that a message brought, whose time has whole seconds, 999 ms later
     ADD subject_id       uuid,
     ADD subject_at       timestamptz,
     ADD subject_position integer,
@@ -66,9 +66,6 @@ ALTER TABLE deliveries
     ADD traceparent      text,
     ADD replay           boolean NOT NULL DEFAULT false, -- sent after what is live
     ADD attempt_base     integer NOT NULL DEFAULT 0;     -- attempts made before the latest replay
-UPDATE deliveries d SET event_id = d.id, event_type = 'flow.completed', subject_id = r.id, subject_at = r.received_at,
-    event_at = r.answered_at, flow = r.flow
-FROM flow_responses r WHERE r.id = d.response_id;
 
 CREATE TABLE delivery_history (
     id               uuid        NOT NULL,
@@ -102,10 +99,14 @@ CREATE TABLE delivery_history_default PARTITION OF delivery_history DEFAULT;
 
 INSERT INTO delivery_history (id, account, endpoint_id, endpoint_name, event_type, event_id, event_at, subject_id, subject_at, flow,
     state, attempt, body, last_status, last_error, created_at, finished_at)
-SELECT d.id, d.account, d.endpoint_id, e.name, d.event_type, d.event_id, d.event_at, d.subject_id, d.subject_at, d.flow,
+SELECT d.id, d.account, d.endpoint_id, e.name, 'flow.completed', d.id, r.answered_at, r.id, r.received_at, r.flow,
     d.state, d.attempt, d.body, d.last_status, d.last_error, d.created_at, coalesce(d.finished_at, now())
-FROM deliveries d JOIN callback_endpoints e ON e.id = d.endpoint_id WHERE d.state IN ('delivered', 'dead');
+FROM deliveries d JOIN callback_endpoints e ON e.id = d.endpoint_id JOIN flow_responses r ON r.id = d.response_id
+WHERE d.state IN ('delivered', 'dead');
 DELETE FROM deliveries WHERE state IN ('delivered', 'dead');
+UPDATE deliveries d SET event_id = d.id, event_type = 'flow.completed', subject_id = r.id, subject_at = r.received_at,
+    event_at = r.answered_at, flow = r.flow
+FROM flow_responses r WHERE r.id = d.response_id;
 
 DROP INDEX deliveries_due, deliveries_leased, deliveries_response;
 ALTER TABLE deliveries
@@ -121,7 +122,7 @@ CREATE INDEX deliveries_due ON deliveries (endpoint_id, replay, run_at) WHERE st
 CREATE INDEX deliveries_leased ON deliveries (endpoint_id, lease_until) WHERE state = 'leased';
 CREATE UNIQUE INDEX deliveries_event ON deliveries (event_id, endpoint_id);
 CREATE INDEX deliveries_subject ON deliveries (subject_id);
-CREATE INDEX deliveries_order ON deliveries (endpoint_id, ordering_key, event_at, event_id) WHERE ordering_key IS NOT NULL;
+CREATE INDEX deliveries_order ON deliveries (endpoint_id, ordering_key, event_at, id) WHERE ordering_key IS NOT NULL;
 
 ALTER TABLE dead_entries ADD requeued_at timestamptz;
 CREATE INDEX dead_entries_at ON dead_entries (account, at, id);
@@ -242,7 +243,10 @@ ALTER TABLE deliveries
     ADD finished_at timestamptz,
     DROP CONSTRAINT deliveries_state_check,
     ADD CONSTRAINT deliveries_state_check CHECK (state IN ('due', 'leased', 'delivered', 'dead'));
-UPDATE deliveries SET response_id = subject_id, event_type = 'flow_completed', id = event_id;
+-- The id is the webhook-id again, of one delivery of each event: those of the
+-- other endpoints keep their own.
+UPDATE deliveries d SET response_id = subject_id, event_type = 'flow_completed',
+    id = CASE WHEN EXISTS (SELECT FROM deliveries o WHERE o.event_id = d.event_id AND o.id < d.id) THEN d.id ELSE d.event_id END;
 ALTER TABLE deliveries
     ALTER response_id SET NOT NULL,
     DROP event_id, DROP event_at, DROP subject_id, DROP subject_at, DROP subject_position, DROP flow,

@@ -15,6 +15,7 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/endpoint"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/payload"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
 )
 
@@ -51,7 +52,7 @@ func (f callbackFlags) apply(s *endpoint.Settings) error {
 		s.Events = f.Events
 	}
 	if f.Payload != nil {
-		s.Payload = endpoint.Payload(*f.Payload)
+		s.Payload = payload.Form(*f.Payload)
 	}
 	if f.Flows != nil {
 		s.Flows = nil
@@ -141,7 +142,7 @@ func (c callbacksAdd) Run(p *process) error {
 	s := endpoint.Defaults()
 	s.Name, s.URL = c.Name, c.URL
 	if slices.Equal(c.Events, []string{string(eventtype.WebhookReceived)}) {
-		s.Payload = endpoint.Raw
+		s.Payload = payload.Raw
 	}
 	environment, err := settings.ReadCallback(p.source)
 	if err := errors.Join(err, accountOf(c.Account), c.apply(&s)); err != nil {

@@ -144,6 +144,9 @@ func (c deliveriesShow) Run(p *process) error {
 	})
 }
 
+// milliseconds is how the time of a replay is told.
+const milliseconds = "2006-01-02T15:04:05.000Z"
+
 type deliveriesReplay struct {
 	IDs []string `arg:"" optional:"" name:"id" help:"Ids of deliveries, or webhook-ids. Without any, filters say which."`
 	deliveryFlags
@@ -152,6 +155,8 @@ type deliveriesReplay struct {
 	Limit  int     `default:"10000" help:"Most of them, at most 1000000."`
 	Rate   float64 `default:"50" help:"Most that become due in a second for one endpoint."`
 	DryRun bool    `help:"Only count them."`
+
+	FinishedBefore moment `help:"Finished before this time; by default now. To go on with a replay, the time that it named."`
 }
 
 // Run sends deliveries again.
@@ -160,7 +165,7 @@ func (c deliveriesReplay) Run(p *process) error {
 	switch filtered := c.deliveryFlags; {
 	case err != nil:
 		return err
-	case len(c.IDs) > 0 && (filtered != deliveryFlags{Endpoint: c.Endpoint} || c.All || c.DryRun):
+	case len(c.IDs) > 0 && (filtered != deliveryFlags{Endpoint: c.Endpoint} || c.All || c.DryRun || !c.FinishedBefore.IsZero()):
 		return errors.New("ids and filters exclude each other; only --endpoint may stand beside a webhook-id")
 	case len(c.IDs) > 0:
 		return c.each(p)
@@ -172,16 +177,19 @@ func (c deliveriesReplay) Run(p *process) error {
 		return fmt.Errorf("--rate is %g, expected 0.001 to 10000 a second", c.Rate)
 	}
 	filter.State = c.State
-	r := deliveries.Replay{Filter: filter, Rate: c.Rate, Limit: c.Limit, DryRun: c.DryRun}
+	r := deliveries.Replay{Filter: filter, Rate: c.Rate, Limit: c.Limit, DryRun: c.DryRun, FinishedBefore: c.FinishedBefore.Time}
 	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		done, err := r.Run(ctx, pool, scope)
 		more := ""
 		if done.More {
-			more = "; there are more"
+			more = "; there are more: the same command with --finished-before " + done.FinishedBefore.UTC().Format(milliseconds) + " goes on"
 		}
 		switch {
+		case err != nil && done.Count == 0:
+			return endpoint.Missing(err)
 		case err != nil:
-			return fmt.Errorf("%d deliveries are sent again; the same command goes on: %w", done.Count, endpoint.Missing(err))
+			return fmt.Errorf("%d deliveries are sent again; the same command with --finished-before %s goes on: %w",
+				done.Count, done.FinishedBefore.UTC().Format(milliseconds), endpoint.Missing(err))
 		case c.DryRun:
 			return said(p, nil, "%d deliveries would be sent again%s\n", done.Count, more)
 		case done.Count == 0:

@@ -16,6 +16,7 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/endpoint"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/payload"
 )
 
 // CallbackInput documents what a client may send of a callback endpoint.
@@ -136,10 +137,10 @@ func (b *callbackBody) settings(s endpoint.Settings) (endpoint.Settings, error) 
 	s = s.Clone()
 	none := endpoint.Defaults()
 	timeout, auth := int(s.Timeout.Milliseconds()), (*CallbackAuth)(nil)
-	payload := string(s.Payload)
+	form := string(s.Payload)
 	err := errors.Join(
 		take(b, "name", &s.Name, ""), take(b, "description", &s.Description, ""), take(b, "url", &s.URL, ""),
-		take(b, "events", &s.Events, none.Events), take(b, "flows", &s.Flows, nil), take(b, "payload", &payload, string(none.Payload)),
+		take(b, "events", &s.Events, none.Events), take(b, "flows", &s.Flows, nil), take(b, "payload", &form, string(none.Payload)),
 		take(b, "headers", &s.Headers, nil), take(b, "auth", &auth, nil), take(b, "timeoutMs", &timeout, int(none.Timeout.Milliseconds())),
 		take(b, "schedule", &s.Schedule, nil), take(b, "maxInFlight", &s.MaxInFlight, none.MaxInFlight), take(b, "rateLimit", &s.RateLimit, 0),
 		take(b, "ordered", &s.Ordered, false), take(b, "disableAfterHours", &s.DisableAfterHours, none.DisableAfterHours))
@@ -149,7 +150,7 @@ func (b *callbackBody) settings(s endpoint.Settings) (endpoint.Settings, error) 
 	if err != nil {
 		return s, err
 	}
-	s.Timeout, s.Payload = time.Duration(timeout)*time.Millisecond, endpoint.Payload(payload)
+	s.Timeout, s.Payload = time.Duration(timeout)*time.Millisecond, payload.Form(form)
 	if b.fields["schedule"] != nil {
 		s.MaxAttempts = len(s.Schedule)
 		if s.Schedule == nil {
@@ -172,7 +173,7 @@ func (b *callbackBody) settings(s endpoint.Settings) (endpoint.Settings, error) 
 func (b *callbackBody) fresh() (endpoint.Settings, error) {
 	s, err := b.settings(endpoint.Defaults())
 	if b.fields["payload"] == nil && len(s.Events) == 1 && s.Events[0] == string(eventtype.WebhookReceived) {
-		s.Payload = endpoint.Raw
+		s.Payload = payload.Raw
 	}
 	return s, err
 }

@@ -236,10 +236,11 @@ func TestManyDeliveriesAreSentAgain(t *testing.T) {
 	if got := replay(input{"dryRun": true, "endpoint": "crm", "since": "2026-11-20T08:02:00Z", "until": "2026-11-20T08:05:00Z", "flow": "csat", "eventType": "flow.completed"}); got.Count != 2 {
 		t.Errorf("counted by a filter: %+v", got)
 	}
-	if got := replay(input{"rate": 0.5, "limit": 4}); got.Count != 4 || !got.More || got.LastRunAt == nil {
-		t.Errorf("the first four: %+v", got)
+	first := replay(input{"rate": 0.5, "limit": 4})
+	if first.Count != 4 || !first.More || first.LastRunAt == nil {
+		t.Errorf("the first four: %+v", first)
 	}
-	if got := replay(input{"rate": 0.5}); got.Count != 2 || got.More {
+	if got := replay(input{"rate": 0.5, "finishedBefore": first.FinishedBefore}); got.Count != 2 || got.More {
 		t.Errorf("the rest: %+v", got)
 	}
 	if got := replay(input{"rate": 0.5}); got.Count != 0 || got.LastRunAt != nil {
@@ -278,6 +279,34 @@ func TestManyDeliveriesAreSentAgain(t *testing.T) {
 		}
 	}
 	r.send("POST", "/api/deliveries/replay", nil).failed(400, "ValidationError")
+}
+
+// What was delivered is sent again once, although it is delivered again before the
+// next request goes on.
+func TestAReplayOfDeliveredOnesComesToItsEnd(t *testing.T) {
+	r := route(t)
+	crm := r.endpoint("default", "crm")
+	const n, portion = 7, 3
+	for i := range n {
+		r.delivery(sent{endpoint: crm, minute: i, state: "delivered"})
+	}
+	var again int
+	body := input{"state": "delivered", "limit": portion}
+	for range n {
+		var done Replayed
+		r.send("POST", "/api/deliveries/replay", body).is(200).data(&done)
+		again += done.Count
+		r.exec(`WITH d AS (DELETE FROM deliveries RETURNING *)
+			INSERT INTO delivery_history (id, account, endpoint_id, endpoint_name, event_type, event_id, event_at, subject_id, subject_at, state, attempt, created_at, finished_at)
+			SELECT id, account, endpoint_id, 'crm', event_type, event_id, event_at, subject_id, subject_at, 'delivered', attempt + 1, created_at, now() + interval '5 ms' FROM d`)
+		if !done.More {
+			break
+		}
+		body["finishedBefore"] = done.FinishedBefore
+	}
+	if again != n {
+		t.Errorf("%d were sent again, want each of %d once", again, n)
+	}
 }
 
 // Several who replay the same at once send nothing twice and lose nothing, and

@@ -49,6 +49,8 @@ type ReplayInput struct {
 	Limit     int     `json:"limit,omitempty" minimum:"1" maximum:"1000000" default:"10000" doc:"Most of them"`
 	Rate      float64 `json:"rate,omitempty" minimum:"0.001" maximum:"10000" default:"50" doc:"Most that become due in a second for one endpoint; a lower rateLimit of the endpoint counts"`
 	DryRun    bool    `json:"dryRun,omitempty" doc:"Only count them"`
+
+	FinishedBefore moment `json:"finishedBefore,omitempty" doc:"Finished before this time; left out: now. To go on with a replay, that of its answer, so that nothing is sent twice"`
 }
 
 type replayInput struct{ Body ReplayInput }
@@ -56,9 +58,11 @@ type replayInput struct{ Body ReplayInput }
 // Replayed is what a replay did, or would do.
 type Replayed struct {
 	Count     int        `json:"count" doc:"Deliveries that are sent again, or would be"`
-	More      bool       `json:"more" doc:"There are more: ask once more"`
+	More      bool       `json:"more" doc:"There are more: ask once more, with finishedBefore as it is here"`
 	LastRunAt *Timestamp `json:"lastRunAt" doc:"When the last of them becomes due"`
 	DryRun    bool       `json:"dryRun"`
+
+	FinishedBefore Timestamp `json:"finishedBefore" doc:"Those were left out that finished at this time or later"`
 }
 
 func (a *api) replayDeliveries(ctx context.Context, in *replayInput) (*answer[Replayed], error) {
@@ -68,7 +72,7 @@ func (a *api) replayDeliveries(ctx context.Context, in *replayInput) (*answer[Re
 	if err != nil {
 		return nil, err
 	}
-	r := deliveries.Replay{Filter: f, Rate: b.Rate, Limit: b.Limit, DryRun: b.DryRun}
+	r := deliveries.Replay{Filter: f, Rate: b.Rate, Limit: b.Limit, DryRun: b.DryRun, FinishedBefore: b.FinishedBefore.time}
 	if math.IsNaN(r.Rate) || r.Rate <= 0 {
 		r.Rate = deliveries.DefaultRate
 	}
@@ -78,7 +82,7 @@ func (a *api) replayDeliveries(ctx context.Context, in *replayInput) (*answer[Re
 	if err != nil && done.Count == 0 {
 		return nil, err
 	}
-	out := Replayed{Count: done.Count, More: done.More, DryRun: b.DryRun}
+	out := Replayed{Count: done.Count, More: done.More, DryRun: b.DryRun, FinishedBefore: Timestamp(done.FinishedBefore)}
 	if err != nil {
 		// What is put back is put back: the client is told, and asks once more.
 		a.Log.Error("a replay broke off", zap.Int("deliveries", done.Count), zap.Error(storeError(err)))

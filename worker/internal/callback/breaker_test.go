@@ -87,8 +87,9 @@ func TestDaysOfFailuresDisableTheEndpoint(t *testing.T) {
 		"a failure after five days of them":     {`failing_since = now() - interval '121 hours', failures = 12`, 500, "disabled"},
 		"a failure after four days of them":     {`failing_since = now() - interval '96 hours', failures = 12`, 500, "active"},
 		"a success after five days of them":     {`failing_since = now() - interval '121 hours', failures = 12`, 200, "active"},
-		"an endpoint that is never disabled":    {`failing_since = now() - interval '121 hours', disable_after_hours = 0`, 500, "active"},
-		"an endpoint that is given up sooner":   {`failing_since = now() - interval '2 hours', disable_after_hours = 1`, 500, "disabled"},
+		"a second failure, five days later":     {`failing_since = now() - interval '121 hours', failures = 1`, 500, "active"},
+		"an endpoint that is never disabled":    {`failing_since = now() - interval '121 hours', failures = 12, disable_after_hours = 0`, 500, "active"},
+		"an endpoint that is given up sooner":   {`failing_since = now() - interval '2 hours', failures = 9, disable_after_hours = 1`, 500, "disabled"},
 		"the first failure of a fresh endpoint": {`failing_since = NULL`, 500, "active"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -47,7 +47,7 @@ func (q *queue) claim(ctx context.Context, r room) (claimed, error) {
 		if err != nil {
 			return err
 		}
-		if err := render(ctx, tx, due); err != nil {
+		if due, err = render(ctx, tx, due); err != nil {
 			return err
 		}
 		c, err = q.take(ctx, tx, due, late)
@@ -120,8 +120,8 @@ const slots = `
 
 // dueColumns are read by readDue.
 const dueColumns = `d.id, d.endpoint_id, d.account, d.event_type, d.event_id, d.event_at, d.subject_id, d.subject_at,
-	coalesce(d.subject_position, 0), coalesce(d.ordering_key, ''), coalesce(d.traceparent, ''), d.replay, d.attempt, d.attempt_base, d.body,
-	extract(epoch FROM now() - d.run_at)::float8`
+	coalesce(d.subject_position, 0), coalesce(d.ordering_key, ''), coalesce(d.traceparent, ''), d.replay, d.attempt, d.attempt_base,
+	coalesce(octet_length(d.body), -1), extract(epoch FROM now() - d.run_at)::float8`
 
 // findDue finds the oldest due deliveries of each endpoint, live ones before
 // replays, which get a quarter of its places at most. late are those of ordered
@@ -213,7 +213,7 @@ func readDue(row pgx.CollectableRow, endpoints map[uuid.UUID]*Endpoint, more ...
 		late     float64
 	)
 	into := []any{bytes16(&d.ID), bytes16(&endpoint), &d.Account, (*string)(&d.EventType), bytes16(&d.EventID), &d.EventAt, bytes16(&d.subject.ID), &d.subject.At,
-		&d.subject.Position, &d.orderingKey, &d.Traceparent, &d.Replay, &d.Attempt, &d.Base, &d.Body, &late}
+		&d.subject.Position, &d.orderingKey, &d.Traceparent, &d.Replay, &d.Attempt, &d.Base, &d.frozen, &late}
 	err := row.Scan(append(into, more...)...)
 	d.Endpoint, d.late = endpoints[endpoint], time.Duration(late*float64(time.Second))
 	return d, err

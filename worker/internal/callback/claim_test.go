@@ -191,6 +191,7 @@ func TestWhatItToldOfIsGone(t *testing.T) {
 	}
 }
 
+// Its secret was changed a moment ago: the receiver has the former one still.
 func TestARawWebhookIsReadEachTimeAndCopiedNowhere(t *testing.T) {
 	t.Parallel()
 	pool := testkit.Database(t)
@@ -204,7 +205,7 @@ func TestARawWebhookIsReadEachTimeAndCopiedNowhere(t *testing.T) {
 			w.WriteHeader(500)
 		}
 	})
-	e := endpoint(t, pool, rc.URL, `payload = 'raw', secrets = '{`+secret+`}'`)
+	e := endpoint(t, pool, rc.URL, `payload = 'raw', secrets = '{`+NewSecret()+`,`+secret+`}'`)
 	hook, id := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
 	exec(t, pool, `INSERT INTO webhook_events (id, received_at, body) VALUES ($1, '2026-11-23T12:00:00Z', $2)`, hook, []byte(meta))
 	exec(t, pool, `INSERT INTO deliveries (id, endpoint_id, event_type, event_id, event_at, subject_id, subject_at)

@@ -189,7 +189,8 @@ func storeAttempts(ctx context.Context, tx *transaction, done []outcome) (kept [
 }
 
 // queueNext calls what comes after finished deliveries of ordered endpoints, when
-// a claim had put it off. What waits for its own retry goes on waiting.
+// a claim had put it off. What waits for its own retry goes on waiting, and so do
+// replays, which have their pace.
 func queueNext(b *pgx.Batch, done []outcome) {
 	var endpoints []uuid.UUID
 	var keys []string
@@ -201,12 +202,15 @@ func queueNext(b *pgx.Batch, done []outcome) {
 	if len(keys) == 0 {
 		return
 	}
+	// Its endpoint may have a pause before the first attempt too.
+	const firstRun = `greatest(now(), d.created_at + make_interval(secs => coalesce(e.schedule[1], 0)))`
 	const sql = `
-		UPDATE deliveries d SET run_at = now()
+		UPDATE deliveries d SET run_at = ` + firstRun + `
 		FROM unnest($1::uuid[], $2::text[]) AS u (endpoint_id, ordering_key)
+		JOIN callback_endpoints e ON e.id = u.endpoint_id
 		CROSS JOIN LATERAL (
-			SELECT o.id FROM deliveries o WHERE o.endpoint_id = u.endpoint_id AND o.ordering_key = u.ordering_key
-			ORDER BY o.event_at, o.event_id LIMIT 1) first
-		WHERE d.id = first.id AND d.state = 'due' AND d.attempt = d.attempt_base AND d.run_at > now()`
+			SELECT o.id FROM deliveries o WHERE o.endpoint_id = u.endpoint_id AND o.ordering_key = u.ordering_key AND NOT o.replay
+			ORDER BY o.event_at, o.id LIMIT 1) first
+		WHERE d.id = first.id AND d.state = 'due' AND d.attempt = d.attempt_base AND d.run_at > ` + firstRun
 	b.Queue(sql, uuids(endpoints), keys)
 }

@@ -59,6 +59,7 @@ type Delivery struct {
 	Body        []byte
 	Endpoint    *Endpoint
 
+	frozen      int // size of the body that an attempt before has sent; -1: none has
 	subject     payload.Subject
 	orderingKey string
 	late        time.Duration // from when it was due to its claim

@@ -67,7 +67,8 @@ type disabled struct {
 // nothing, so that one outage is one trip.
 //
 // 410 Gone disables the endpoint, and so do failures without a success in
-// between for as long as its row allows. Its deliveries wait, those that are
+// between for as long as its row allows, of which there must be breakerAfter: two
+// of a quiet week say nothing. Its deliveries wait, those that are
 // still to come too, until somebody enables it again.
 func updateEndpoints(ctx context.Context, tx *transaction, news map[uuid.UUID]health) ([]disabled, error) {
 	const sql = `
@@ -86,13 +87,14 @@ func updateEndpoints(ctx context.Context, tx *transaction, news map[uuid.UUID]he
 				WHEN failed = 0 THEN old
 				WHEN old < $6 THEN least($6, old + failed)
 				WHEN paused THEN old
-				ELSE old + 1 END AS failures,
-				CASE WHEN gone AND status IN ('active', 'paused') THEN $9::text
-				WHEN failed > 0 AND status = 'active' AND hours > 0 AND since <= now() - make_interval(hours => hours)
-					THEN 'no delivery succeeded in ' || hours || ' hours' END AS reason
+				ELSE old + 1 END AS failures
 			FROM counted
 		), paused AS (
-			SELECT *, CASE
+			SELECT *,
+				CASE WHEN gone AND status IN ('active', 'paused') THEN $9::text
+					WHEN failed > 0 AND failures >= $6 AND status = 'active' AND hours > 0 AND since <= now() - make_interval(hours => hours)
+					THEN 'no delivery succeeded in ' || hours || ' hours' END AS reason,
+				CASE
 				WHEN failures >= $6 AND failures > old
 					THEN now() + make_interval(secs => greatest(pause, least($7 * 2 ^ least(failures - $6, 20), $8)))
 				WHEN pause > 0 THEN now() + make_interval(secs => pause) END AS until

@@ -48,7 +48,7 @@ func Announce(ctx context.Context, tx payload.Database, endpoint uuid.UUID, kind
 		_, err := pgx.ForEachRow(rows, []any{&account, &at}, func() error { known = true; return nil })
 		return err
 	})
-	b.Queue(`SELECT id, account, events, flows FROM callback_endpoints WHERE status <> 'off' AND id <> $1`, endpoint).
+	b.Queue(`SELECT id, account, events, flows FROM callback_endpoints WHERE status <> 'off' AND id <> $1 ORDER BY id FOR KEY SHARE`, endpoint).
 		Query(func(rows pgx.Rows) error {
 			var id uuid.UUID
 			var s eventtype.Subscription
@@ -81,8 +81,9 @@ func Announce(ctx context.Context, tx payload.Database, endpoint uuid.UUID, kind
 	}
 	var deliveries pgx.Batch
 	deliveries.Queue(`
-		INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at)
-		SELECT u.id, $3, u.endpoint_id, $4, $5, $6, $7, $6 FROM unnest($1::uuid[], $2::uuid[]) AS u (id, endpoint_id)`,
+		INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, run_at)
+		SELECT u.id, $3, e.id, $4, $5, $6, $7, $6, now() + make_interval(secs => coalesce(e.schedule[1], 0))
+		FROM unnest($1::uuid[], $2::uuid[]) AS u (id, endpoint_id) JOIN callback_endpoints e ON e.id = u.endpoint_id`,
 		ids, to, account, about, eventtype.ID(about, id, 0), at, id)
 	if err := tx.SendBatch(ctx, &deliveries).Close(); err != nil {
 		return fmt.Errorf("storing that an endpoint was %s: %w", kind, err)

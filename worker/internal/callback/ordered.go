@@ -26,8 +26,8 @@ type deferred struct {
 	wait time.Duration
 }
 
-// orderedDue finds what is first of its key, by when it happened, and has
-// nothing in flight. What is live never waits for a replay, only for an attempt
+// orderedDue finds what is first of its key, by when it happened and then by its
+// id, which tells what was made first of one request's, and has nothing in flight. What is live never waits for a replay, only for an attempt
 // that has begun. Deliveries without a key wait for nobody.
 const orderedDue = `
 	WITH slots AS MATERIALIZED (` + slots + `)
@@ -47,8 +47,8 @@ const orderedDue = `
 	LEFT JOIN LATERAL (
 		SELECT o.id, o.state, o.run_at FROM deliveries o
 		WHERE o.endpoint_id = d.endpoint_id AND o.ordering_key = d.ordering_key AND o.id <> d.id
-		  AND (o.state = 'leased' OR o.replay <= d.replay AND (o.event_at, o.event_id) < (d.event_at, d.event_id))
-		ORDER BY o.event_at, o.event_id LIMIT 1
+		  AND (o.state = 'leased' OR o.replay <= d.replay AND (o.event_at, o.id) < (d.event_at, d.id))
+		ORDER BY o.event_at, o.id LIMIT 1
 	) b ON d.ordering_key IS NOT NULL
 	ORDER BY d.endpoint_id, d.replay, d.run_at`
 

@@ -159,3 +159,54 @@ func TestALongQueueOfOneKeyHidesNoOther(t *testing.T) {
 		t.Errorf("%d were put off for longer than a minute", n)
 	}
 }
+
+// Of one request came two events, at the same moment: the one that was made first
+// goes first, whatever their webhook-ids are.
+func TestWhatHappenedAtOnceGoesInTheOrderItWasMade(t *testing.T) {
+	t.Parallel()
+	pool := testkit.Database(t)
+	q := &queue{pool: pool, lease: leaseFor}
+	e := endpoint(t, pool, "http://127.0.0.1:1/", `ordered = true`)
+	ids := dueDeliveries(t, pool, e, 3)
+	for i, id := range ids {
+		exec(t, pool, `UPDATE deliveries SET ordering_key = 'k', event_at = '2026-11-23T12:00:00Z', event_id = $2 WHERE id = $1`, id, uuid.UUID{0: byte(9 - i)})
+	}
+	for _, want := range ids {
+		claimed := q.claimUpTo(t, 10)
+		if len(claimed) != 1 || claimed[0].ID != want {
+			t.Fatalf("claimed %v, want %s", claimed, want)
+		}
+		q.finish(t, Result{Status: 200}, claimed...)
+	}
+}
+
+// When one is finished the next of its key is called, but neither before the
+// pause that the schedule has before a first attempt, nor a replay, which has its
+// pace.
+func TestTheNextOfAKeyIsNotCalledTooEarly(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		set  string
+		wait float64 // of the second
+	}{
+		"put off by a claim":                 {`run_at = now() + interval '50 s'`, 0},
+		"put off, of an endpoint that waits": {`run_at = now() + interval '50 s', created_at = now() - interval '10 s'`, 20},
+		"a replay":                           {`run_at = now() + interval '50 s', replay = true`, 50},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := testkit.Database(t)
+			q := &queue{pool: pool, lease: leaseFor}
+			e := endpoint(t, pool, "http://127.0.0.1:1/", `ordered = true`)
+			ids, _ := inOrder(t, pool, e, 1, 2)
+			exec(t, pool, `UPDATE deliveries SET `+c.set+` WHERE id = $1`, ids[1])
+			if c.wait == 20 {
+				change(t, pool, e, `schedule = '{30, 60}'`)
+			}
+			q.finish(t, Result{Status: 200}, q.claimUpTo(t, 1)...)
+			if r := read(t, pool, ids[1]); r.Wait > c.wait || r.Wait < c.wait-5 {
+				t.Errorf("the next is due in %g s, want %g", r.Wait, c.wait)
+			}
+		})
+	}
+}

@@ -224,7 +224,9 @@ func (s *Sender) sign(r *http.Request) error {
 	r.Header.Set("webhook-timestamp", strconv.FormatInt(now.Unix(), 10))
 	r.Header.Set("webhook-signature", signature)
 	if q.Verbatim {
-		r.Header.Set("X-Hub-Signature-256", metaSignature(q.Secrets[0], q.Body))
+		// There is room for one: the oldest that is still valid, so that another
+		// secret breaks no receiver before the overlap is over.
+		r.Header.Set("X-Hub-Signature-256", metaSignature(q.Secrets[len(q.Secrets)-1], q.Body))
 	}
 	return nil
 }

@@ -5,8 +5,9 @@ import (
 	"errors"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
 
 const (
@@ -78,7 +79,7 @@ func (d *Deliverer) storeBatch(ctx context.Context, batch []outcome) {
 			}
 			return
 		}
-		if unstorable(err) {
+		if store.FaultOf(err) == store.FaultData {
 			d.storeEach(ctx, batch, err)
 			return
 		}
@@ -109,13 +110,6 @@ func (d *Deliverer) storeEach(ctx context.Context, batch []outcome, err error) {
 	for _, o := range batch {
 		d.storeBatch(ctx, []outcome{o})
 	}
-}
-
-// unstorable says that the data is at fault (SQLSTATE classes 22 and 23), so
-// that trying again cannot help.
-func unstorable(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && len(pg.Code) == 5 && (pg.Code[:2] == "22" || pg.Code[:2] == "23")
 }
 
 // keep renews the leases of what is held, frees what dead workers held, and

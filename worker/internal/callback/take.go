@@ -13,24 +13,73 @@ import (
 // errGone is what the history says of a delivery whose subject was deleted.
 const errGone = "what it would have told of was deleted, by retention or an erasure, before it could be sent"
 
-// render makes the bodies that are not frozen yet. What is left without one has
-// lost its subject.
-func render(ctx context.Context, tx *transaction, due []Delivery) error {
+// claimBytes bounds the bodies of one claim together: webhooks are of up to
+// 4 MiB, a claim takes hundreds of deliveries, and Postgres no parameter of a
+// gigabyte.
+const claimBytes = 16 << 20
+
+// render makes the bodies that are not frozen yet and reads those that are, of as
+// many deliveries as claimBytes and the time for it allow, at least one; the
+// others are left out and stay due. What is left without a body has lost its
+// subject.
+func render(ctx context.Context, tx *transaction, due []Delivery) ([]Delivery, error) {
+	budget := claimBytes
+	var frozen []uuid.UUID
 	var events []payload.Event
-	var places []int
 	for i := range due {
-		if due[i].Body == nil {
-			events, places = append(events, due[i].event()), append(places, i)
+		switch d := &due[i]; {
+		case d.frozen < 0:
+			events = append(events, d.event())
+		case budget > 0:
+			budget -= d.frozen
+			frozen = append(frozen, d.ID)
 		}
 	}
-	if len(events) == 0 {
-		return nil
+	bodies, err := readFrozen(ctx, tx, frozen)
+	if err != nil {
+		return nil, err
 	}
-	bodies, err := payload.Render(ctx, tx, events, time.Now())
-	for n, body := range bodies {
-		due[places[n]].Body = body
+	var made []payload.Body
+	if len(events) > 0 {
+		if made, err = payload.Render(ctx, tx, events, time.Now(), budget); err != nil {
+			return nil, err
+		}
 	}
-	return err
+	kept := make([]Delivery, 0, len(due))
+	for _, d := range due {
+		if d.frozen >= 0 {
+			if d.Body = bodies[d.ID]; d.Body == nil {
+				continue // no room for it, or it was taken away just now
+			}
+		} else {
+			body := made[0]
+			if made = made[1:]; body.Late {
+				continue
+			}
+			d.Body = body.Bytes
+		}
+		kept = append(kept, d)
+	}
+	return kept, nil
+}
+
+// readFrozen reads the bodies of attempts before this one.
+func readFrozen(ctx context.Context, tx *transaction, ids []uuid.UUID) (map[uuid.UUID][]byte, error) {
+	bodies := make(map[uuid.UUID][]byte, len(ids))
+	if len(ids) == 0 {
+		return bodies, nil
+	}
+	var b pgx.Batch
+	b.Queue(`SELECT id, body FROM deliveries WHERE id = ANY ($1)`, uuids(ids)).Query(func(rows pgx.Rows) error {
+		var id uuid.UUID
+		var body []byte
+		_, err := pgx.ForEachRow(rows, []any{bytes16(&id), &body}, func() error {
+			bodies[id], body = body, nil
+			return nil
+		})
+		return err
+	})
+	return bodies, tx.send(ctx, &b)
 }
 
 // take leases what was found. Each claim has a lease id of its own: a result

@@ -34,6 +34,10 @@ type Replay struct {
 	Rate   float64 // replays of one endpoint in a second; its own limit, if lower, counts
 	Limit  int
 	DryRun bool
+	// FinishedBefore leaves out what finished at this time or later, so that what
+	// one request has sent again is not picked by the next, however soon it is
+	// delivered; zero: now.
+	FinishedBefore time.Time
 }
 
 // Replayed is what a replay by filter did, or would do.
@@ -41,6 +45,9 @@ type Replayed struct {
 	Count     int
 	More      bool // there are more than the limit, or than time was for
 	LastRunAt time.Time
+	// FinishedBefore is that of the replay: the next one that goes on with it
+	// passes it on.
+	FinishedBefore time.Time
 }
 
 // Run sends finished deliveries again, the earliest first: same id, same
@@ -48,15 +55,26 @@ type Replayed struct {
 // asked for before, and go after what is live.
 //
 // It works in portions, each a transaction. What it has put back is no longer
-// finished, so that running it again, after a crash too, goes on instead of
-// sending twice. It stops in time when ctx has a deadline.
+// finished, or finished later, so that running it again with its FinishedBefore,
+// after a crash too, goes on instead of sending twice. It stops in time when ctx
+// has a deadline.
 func (r Replay) Run(ctx context.Context, pool *pgxpool.Pool, s Scope) (done Replayed, err error) {
 	t, err := r.resolve(ctx, pool)
 	if err != nil {
 		return done, fmt.Errorf("replaying deliveries: %w", err)
 	}
-	if r.DryRun {
-		return r.count(ctx, pool, s, t)
+	if r.FinishedBefore.IsZero() {
+		// As exactly as it is told to clients, and with it what finished just now.
+		if err := pool.QueryRow(ctx, "SELECT date_trunc('milliseconds', now()) + interval '1 millisecond'").Scan(&r.FinishedBefore); err != nil {
+			return done, fmt.Errorf("replaying deliveries: %w", err)
+		}
+	}
+	if done.FinishedBefore = r.FinishedBefore; r.DryRun {
+		done.Count, err = r.count(ctx, pool, s, t)
+		if done.More = done.Count > r.Limit; done.More {
+			done.Count = r.Limit
+		}
+		return done, err
 	}
 	after := uuid.Nil
 	deadline, bounded := ctx.Deadline()
@@ -94,17 +112,16 @@ func (r Replay) Run(ctx context.Context, pool *pgxpool.Pool, s Scope) (done Repl
 const replayable = ` FROM delivery_history d JOIN callback_endpoints e ON e.id = d.endpoint_id
 	WHERE e.status <> 'off' AND NOT EXISTS (SELECT FROM deliveries o WHERE o.event_id = d.event_id AND o.endpoint_id = d.endpoint_id) AND `
 
-func (r Replay) count(ctx context.Context, pool *pgxpool.Pool, s Scope, t *target) (done Replayed, err error) {
+// count goes to one more than the limit.
+func (r Replay) count(ctx context.Context, pool *pgxpool.Pool, s Scope, t *target) (n int, err error) {
 	w := &where{}
 	r.narrow(w, s, t, true)
-	err = pool.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT 1 %s%s LIMIT %d) d", replayable, w, r.Limit+1), w.args...).Scan(&done.Count)
+	w.and("d.finished_at < %s", r.FinishedBefore)
+	err = pool.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT 1 %s%s LIMIT %d) d", replayable, w, r.Limit+1), w.args...).Scan(&n)
 	if err != nil {
-		return done, fmt.Errorf("counting deliveries: %w", err)
+		return 0, fmt.Errorf("counting deliveries: %w", err)
 	}
-	if done.More = done.Count > r.Limit; done.More {
-		done.Count = r.Limit
-	}
-	return done, nil
+	return n, nil
 }
 
 // finished names one row of delivery_history.
@@ -116,6 +133,7 @@ type finished struct {
 func (r Replay) pick(ctx context.Context, pool *pgxpool.Pool, s Scope, t *target, after uuid.UUID, limit int) ([]finished, error) {
 	w := &where{}
 	r.narrow(w, s, t, true)
+	w.and("d.finished_at < %s", r.FinishedBefore)
 	w.and("d.id > %s", after)
 	rows, err := pool.Query(ctx, fmt.Sprintf("SELECT d.id, d.endpoint_id, d.finished_at %s%s ORDER BY d.id LIMIT %d", replayable, w, limit), w.args...)
 	if err != nil {

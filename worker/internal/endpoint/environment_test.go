@@ -8,6 +8,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/payload"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
@@ -90,7 +91,7 @@ func TestTheEndpointFollowsTheEnvironment(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e.Status != c.status || (e.PausedUntil != nil) != c.held || e.Failures != c.failures || len(events) != c.events || e.Payload != Seed {
+		if e.Status != c.status || (e.PausedUntil != nil) != c.held || e.Failures != c.failures || len(events) != c.events || e.Payload != payload.Seed {
 			t.Errorf("%s: %s, held %v, %d failures, %d events, payload %s", c.name, e.Status, e.PausedUntil, e.Failures, len(events), e.Payload)
 		}
 		if c.url != "" && e.URL != c.url || e.URL == "" && c.name != "without a URL it is off" {

@@ -11,16 +11,7 @@ import (
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
-)
-
-// Payload is the form of what is sent.
-type Payload string
-
-// The forms.
-const (
-	Seed  Payload = "seed"  // whatsapp-flows-server's JSON, of flow.completed only
-	Event Payload = "event" // the typed envelope, of everything
-	Raw   Payload = "raw"   // Meta's bytes as they came, of webhook.received only
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/payload"
 )
 
 // Settings are what an operator decides of an endpoint.
@@ -30,7 +21,7 @@ type Settings struct {
 	URL         string
 	Events      []string // types, or patterns that end in *
 	Flows       []string // nil: every flow, and what is about none
-	Payload     Payload
+	Payload     payload.Form
 	Headers     map[string]string // sent with every request; values are secrets
 	Auth        string            // value of the Authorization header; empty: none
 	Timeout     time.Duration
@@ -46,7 +37,7 @@ type Settings struct {
 // Defaults are the settings of a new endpoint, without its name and URL.
 func Defaults() Settings {
 	return Settings{
-		Events: []string{string(eventtype.FlowCompleted)}, Payload: Event, Timeout: 15 * time.Second,
+		Events: []string{string(eventtype.FlowCompleted)}, Payload: payload.Typed, Timeout: 15 * time.Second,
 		MaxAttempts: len(callback.Schedule), MaxInFlight: 32, DisableAfterHours: 120,
 	}
 }

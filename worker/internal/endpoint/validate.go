@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/payload"
 )
 
 // The limits of settings.
@@ -138,11 +139,11 @@ func (s Settings) checkEvents(wrong *Invalid) {
 	}
 	only := func(t eventtype.Type) bool { return len(s.Events) == 1 && s.Events[0] == string(t) }
 	switch {
-	case s.Payload == Seed && !only(eventtype.FlowCompleted):
+	case s.Payload == payload.Seed && !only(eventtype.FlowCompleted):
 		wrong.add("payload", "is seed, which is of flow.completed only: use event, or leave the others out")
-	case s.Payload == Raw && !only(eventtype.WebhookReceived):
+	case s.Payload == payload.Raw && !only(eventtype.WebhookReceived):
 		wrong.add("payload", "is raw, which is of webhook.received only: use another endpoint for the others")
-	case s.Payload != Seed && s.Payload != Event && s.Payload != Raw:
+	case s.Payload != payload.Seed && s.Payload != payload.Typed && s.Payload != payload.Raw:
 		wrong.add("payload", "is %.64q, expected seed, event or raw", string(s.Payload))
 	}
 	s.checkFlows(wrong, known)
@@ -227,10 +228,28 @@ func (s Settings) checkSending(wrong *Invalid) {
 // Check is Validate of what e shall become. What the environment decides of its
 // endpoint must stay, and is not judged.
 func (e *Endpoint) Check(s Settings, r Rules) error {
-	if !e.Ours() {
-		return s.Validate(r)
-	}
 	var wrong Invalid
+	if (e.Payload == payload.Raw) != (s.Payload == payload.Raw) {
+		// A raw body is not frozen but read from its webhook: what is on its way,
+		// or is sent again, would be another one under the same webhook-id.
+		wrong.add("payload", "cannot change between raw and another form, as a webhook-id has one body for ever: make another endpoint")
+	}
+	if e.Ours() {
+		wrong = append(wrong, e.owned(s)...)
+		// Judged as those of any endpoint are, but for what is owned.
+		s.URL, s.Timeout, s.MaxAttempts = "https://example.com", time.Second, 1
+	}
+	if err := s.Validate(r); err != nil {
+		wrong = append(wrong, err.(Invalid)...)
+	}
+	if len(wrong) > 0 {
+		return wrong
+	}
+	return nil
+}
+
+// owned is what s changes of that which the environment decides.
+func (e *Endpoint) owned(s Settings) (wrong Invalid) {
 	for _, owned := range []struct {
 		field, variable string
 		same            bool
@@ -246,13 +265,5 @@ func (e *Endpoint) Check(s Settings, r Rules) error {
 			wrong.add(owned.field, "of the environment's endpoint is that of %s: change it there and start the workers again", owned.variable)
 		}
 	}
-	// Judged as those of any endpoint are, but for what is owned.
-	s.URL, s.Timeout, s.MaxAttempts = "https://example.com", time.Second, 1
-	if err := s.Validate(r); err != nil {
-		wrong = append(wrong, err.(Invalid)...)
-	}
-	if len(wrong) > 0 {
-		return wrong
-	}
-	return nil
+	return wrong
 }

@@ -1,6 +1,7 @@
 package erase
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -98,5 +99,47 @@ func TestErasingWhileMessagesArrive(t *testing.T) {
 	}
 	if messages < 2*batches {
 		t.Errorf("%d rows of messages, expected his %d", messages, 2*batches)
+	}
+}
+
+// A claim has read a webhook before something was cut out of it, and stores the
+// body that it made of that afterwards.
+func TestWhatAClaimHasReadIsErasedToo(t *testing.T) {
+	w := newWorld(t)
+	const body = "made of what was there"
+	claim, err := w.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer claim.Rollback(context.Background()) //nolint:errcheck // it is committed
+	execute := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := claim.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	execute(`SELECT FROM callback_endpoints WHERE id = $1 FOR NO KEY UPDATE`, endpointID("crm"))
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.eraser.Erase(context.Background(), Request{Account: "default", By: UserID, Value: w.ada.user})
+		done <- err
+	}()
+	testkit.Eventually(t, "the erasure waits for the claim", func() bool {
+		var n int
+		err := w.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&n)
+		return err == nil && n == 1
+	})
+	execute(`UPDATE deliveries SET state = 'leased', attempt = 1, lease_id = gen_random_uuid(), lease_until = now() + interval '1 minute', body = $2
+		WHERE endpoint_id = $1 AND state = 'due' AND subject_id = $3`, endpointID("crm"), []byte(body), w.bothID)
+	if err := claim.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range w.dump() {
+		if strings.Contains(line, body) {
+			t.Errorf("still there: %.300s", line)
+		}
 	}
 }

@@ -177,6 +177,11 @@ const (
 		SELECT FROM unnest($2::uuid[], $3::int[]) AS u(event, position) WHERE d.subject_id = u.event AND d.subject_position = u.position))`
 	ofWebhooks = `(d.event_type = 'webhook.received' AND d.subject_id = ANY ($1))`
 
+	// A claim holds its endpoint while it makes bodies of what it has read and
+	// stores them: it is waited for, or finds what is left.
+	lockEndpoints = `SELECT FROM callback_endpoints e WHERE e.id IN (SELECT d.endpoint_id FROM deliveries d WHERE d.subject_id = ANY ($1))
+		ORDER BY e.id FOR NO KEY UPDATE OF e`
+
 	lockDeliveries = `SELECT d.id FROM deliveries d WHERE d.subject_id = ANY ($1) ORDER BY d.id FOR UPDATE`
 
 	countReceivers = `
@@ -218,8 +223,10 @@ func (s *subject) eraseDeliveries(ctx context.Context, tx pgx.Tx, events touched
 	if len(touchedIDs) == 0 {
 		return nil
 	}
-	if _, err := tx.Exec(ctx, lockDeliveries, touchedIDs); err != nil {
-		return err
+	for _, sql := range []string{lockEndpoints, lockDeliveries} {
+		if _, err := tx.Exec(ctx, sql, touchedIDs); err != nil {
+			return err
+		}
 	}
 	rows, err := tx.Query(ctx, countReceivers, touchedIDs, subjects, hooks, positions, webhooks)
 	if err != nil {

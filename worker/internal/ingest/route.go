@@ -19,6 +19,7 @@ type endpoint struct {
 	eventtype.Subscription
 	id      uuid.UUID
 	ordered bool
+	pause   int32 // seconds before the first attempt
 }
 
 func (e endpoint) wantsAccount(account string) bool {
@@ -28,13 +29,13 @@ func (e endpoint) wantsAccount(account string) bool {
 // readEndpoints is part of each transaction: an event goes to the endpoints that
 // there are when it is stored. Those that wait, paused or disabled, get theirs.
 func readEndpoints(ctx context.Context, tx pgx.Tx) ([]endpoint, error) {
-	rows, err := tx.Query(ctx, "SELECT id, account, events, flows, ordered FROM callback_endpoints WHERE status <> 'off' ORDER BY id")
+	rows, err := tx.Query(ctx, "SELECT id, account, events, flows, ordered, coalesce(schedule[1], 0) FROM callback_endpoints WHERE status <> 'off' ORDER BY id")
 	if err != nil {
 		return nil, fmt.Errorf("reading callback endpoints: %w", err)
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (endpoint, error) {
 		var e endpoint
-		err := row.Scan((*[16]byte)(&e.id), &e.Account, &e.Events, &e.Flows, &e.ordered)
+		err := row.Scan((*[16]byte)(&e.id), &e.Account, &e.Events, &e.Flows, &e.ordered, &e.pause)
 		return e, err
 	})
 	if err != nil {
@@ -51,6 +52,7 @@ type delivery struct {
 	subject                                uuid.UUID
 	subjectAt                              time.Time
 	position                               pgtype.Int4
+	pause                                  int32 // seconds before the first attempt
 }
 
 // router makes the deliveries of events. Those of answers are made by the
@@ -77,7 +79,7 @@ func (r *router) add(t eventtype.Type, o occurrence) {
 		d := delivery{
 			id: newID(), endpoint: e.id, event: eventtype.ID(t, o.subject, int(o.position.Int32)),
 			account: o.account, typ: string(t), flow: o.flow, trace: o.traceparent,
-			at: o.at, subject: o.subject, subjectAt: o.subjectAt, position: o.position,
+			at: o.at, subject: o.subject, subjectAt: o.subjectAt, position: o.position, pause: e.pause,
 		}
 		if e.ordered {
 			d.orderingKey = o.tokenHash
@@ -146,5 +148,6 @@ func queueDeliveries(b *pgx.Batch, all []delivery) {
 		column(all, func(d delivery) pgtype.Int4 { return d.position }),
 		column(all, func(d delivery) pgtype.Text { return text(d.flow) }),
 		column(all, func(d delivery) pgtype.Text { return text(d.orderingKey) }),
-		column(all, func(d delivery) pgtype.Text { return text(d.trace) }))
+		column(all, func(d delivery) pgtype.Text { return text(d.trace) }),
+		column(all, func(d delivery) int32 { return d.pause }))
 }

@@ -3,12 +3,14 @@ package ingest
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
 const flowStatus = `{"entry":[{"id":"waba-1","time":1674160476,"changes":[{"field":"flows","value":{"event":"FLOW_STATUS_CHANGE","message":"m","flow_id":"691","old_status":"DRAFT","new_status":"PUBLISHED"}}]}]}`
@@ -130,6 +132,41 @@ func TestOrderedEndpointsKnowTheToken(t *testing.T) {
 	s.subscriber("any", "*", []string{"flow.*"}, nil)
 	s.write(s.step(event.Step{Token: "T", Version: 1, Attempt: 1, Outcome: event.OutcomeComplete}), s.hook(completionBody("w", "1", `{"flow_token":"T"}`)))
 	s.expect("2 1 2", `SELECT concat_ws(' ', count(*) FILTER (WHERE ordering_key IS NOT NULL), count(DISTINCT ordering_key), count(*) FILTER (WHERE ordering_key IS NULL)) FROM deliveries`)
+}
+
+// Meta's time of an answer has whole seconds, the screens before it have
+// milliseconds; a flow that is opened is two events of one moment.
+func TestAnOrderedEndpointIsToldInTheOrderOfWhatHappened(t *testing.T) {
+	at := time.Unix(1749416383, 700_000_000)
+	first := event.Step{Token: "T", Version: 1, Attempt: 1, Opened: true, Action: "INIT", To: "RATE", Outcome: event.OutcomeNext}
+	last := event.Step{Token: "T", Version: 2, Attempt: 1, To: "SUCCESS", Outcome: event.OutcomeComplete}
+	for name, flows := range map[string][]string{"the answer's flow does not matter": nil, "the answer waits for its flow": {"csat"}} {
+		t.Run(name, func(t *testing.T) {
+			s := newSuite(t)
+			for range 8 { // ids are random
+				s.subscriber(testkit.Random(), "*", []string{"flow.*"}, flows)
+			}
+			s.exec("UPDATE callback_endpoints SET ordered = true")
+			opened, finished := s.step(first), s.step(last)
+			opened.Event.Time, finished.Event.Time = at.Add(-time.Second), at
+			s.write(s.hook(completionBody("w", "1", `{"flow_token":"T"}`)))
+			s.write(opened, finished)
+			s.expect("8 flow.started flow.screen flow.screen flow.completed", `SELECT count(*) || ' ' || types FROM (
+				SELECT string_agg(event_type, ' ' ORDER BY event_at, id) AS types FROM deliveries GROUP BY endpoint_id) o GROUP BY types`)
+		})
+	}
+}
+
+func TestTheFirstAttemptWaitsAsTheScheduleSays(t *testing.T) {
+	s := newSuite(t)
+	s.subscriber("waits", "*", []string{"*"}, nil)
+	s.subscriber("waits for a flow", "*", []string{"flow.completed"}, []string{"csat"})
+	s.exec("UPDATE callback_endpoints SET schedule = '{3600, 60}'")
+	s.write(s.hook(completionBody("w", "1", `{"flow_token":"T"}`)), s.hook(flowStatus))
+	s.write(s.step(event.Step{Token: "T", Version: 1, Attempt: 1, Opened: true, Outcome: event.OutcomeComplete}))
+	s.expect("flow.completed flow.completed flow.screen flow.started flow.status_changed message.received webhook.received webhook.received",
+		`SELECT string_agg(event_type, ' ' ORDER BY event_type) FROM deliveries
+		WHERE run_at BETWEEN created_at + interval '3599 s' AND created_at + interval '3601 s'`)
 }
 
 func TestDeliveriesCarryTheTrace(t *testing.T) {

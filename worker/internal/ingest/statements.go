@@ -45,11 +45,12 @@ const insertFlowEvents = `
 // skips them all under load.
 const insertDeliveries = `
 	INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, subject_position, flow,
-		ordering_key, traceparent)
-	SELECT id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, subject_position, flow, ordering_key, traceparent
+		ordering_key, traceparent, run_at)
+	SELECT id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, subject_position, flow, ordering_key, traceparent,
+		now() + make_interval(secs => pause)
 	FROM unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::timestamptz[], $7::uuid[], $8::timestamptz[], $9::int[],
-		$10::text[], $11::text[], $12::text[])
-		AS d(id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, subject_position, flow, ordering_key, traceparent)
+		$10::text[], $11::text[], $12::text[], $13::int[])
+		AS d(id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, subject_position, flow, ordering_key, traceparent, pause)
 	ON CONFLICT DO NOTHING`
 
 const insertSteps = `
@@ -103,6 +104,11 @@ const upsertSessions = `
 		OR excluded.completed_at > s.completed_at
 		OR s.completed_at IS NULL AND excluded.completed_at IS NOT NULL`
 
+// byMessage is when an answer that a message brought takes its place among the
+// events of its flow token: Meta's time has whole seconds, the screens before it
+// have the edge's milliseconds. What is sent says Meta's time.
+const byMessage = `answered_at + interval '999 milliseconds'`
+
 // A session that several flows share one token with is the one that completed,
 // else the one that was last active: an answer names no flow.
 //
@@ -129,11 +135,13 @@ const insertResponses = `
 		LEFT JOIN flows f ON f.account = a.account AND f.name = a.flow AND f.deleted_at IS NULL
 		ORDER BY a.ord
 		ON CONFLICT DO NOTHING
-		RETURNING id, account, session_id, token_hash, flow, answered_at)
+		RETURNING id, account, source, session_id, token_hash, flow, answered_at)
 	INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, flow, ordering_key, traceparent, run_at)
-	SELECT d.id, new.account, e.id, 'flow.completed', t.event_id, new.answered_at, new.id, new.answered_at, new.flow,
-		CASE WHEN e.ordered THEN new.token_hash END, t.traceparent,
-		CASE WHEN new.session_id IS NOT NULL OR new.token_hash IS NULL THEN now() ELSE now() + interval '10 seconds' END
+	SELECT d.id, new.account, e.id, 'flow.completed', t.event_id,
+		CASE WHEN new.source = 'nfm_reply' THEN new.` + byMessage + ` ELSE new.answered_at END,
+		new.id, new.answered_at, new.flow, CASE WHEN e.ordered THEN new.token_hash END, t.traceparent,
+		now() + make_interval(secs => greatest(coalesce(e.schedule[1], 0),
+			CASE WHEN new.session_id IS NOT NULL OR new.token_hash IS NULL THEN 0 ELSE 10 END))
 	FROM unnest($20::uuid[], $21::uuid[], $22::uuid[]) AS d(id, endpoint_id, response_id)
 	JOIN new ON new.id = d.response_id
 	JOIN unnest($1::uuid[], $24::uuid[], $25::text[]) AS t(response_id, event_id, traceparent) ON t.response_id = d.response_id
@@ -177,12 +185,13 @@ const joinSessions = `
 		WHERE r.id = w.response_id AND r.session_id IS NULL
 		RETURNING r.id, r.account, r.flow, r.answered_at, r.token_hash),
 	hurried AS (
-		UPDATE deliveries d SET run_at = least(d.run_at, now()), flow = joined.flow
-		FROM joined WHERE d.subject_id = joined.id AND d.event_type = 'flow.completed' AND d.state = 'due' AND d.body IS NULL),
+		UPDATE deliveries d SET flow = joined.flow,
+			run_at = least(d.run_at, greatest(now(), d.created_at + make_interval(secs => coalesce(e.schedule[1], 0))))
+		FROM joined, callback_endpoints e WHERE e.id = d.endpoint_id AND d.subject_id = joined.id AND d.event_type = 'flow.completed' AND d.state = 'due' AND d.body IS NULL),
 	routed AS (
-		INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, flow, ordering_key)
-		SELECT ` + newDeliveryID + `, j.account, e.id, 'flow.completed', ` + completedID + `, j.answered_at, j.id, j.answered_at, j.flow,
-			CASE WHEN e.ordered THEN j.token_hash END
+		INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, flow, ordering_key, run_at)
+		SELECT ` + newDeliveryID + `, j.account, e.id, 'flow.completed', ` + completedID + `, j.` + byMessage + `, j.id, j.answered_at, j.flow,
+			CASE WHEN e.ordered THEN j.token_hash END, now() + make_interval(secs => coalesce(e.schedule[1], 0))
 		FROM joined j JOIN callback_endpoints e ON e.account IN ('*', j.account) AND e.status <> 'off' AND j.flow = ANY (e.flows)
 			AND EXISTS (SELECT FROM unnest(e.events) AS p WHERE p = 'flow.completed'
 				OR right(p, 1) = '*' AND starts_with('flow.completed', left(p, -1)))

@@ -17,7 +17,7 @@ type source struct {
 	read  func(row pgx.CollectableRow, number *int) (subject, error)
 }
 
-// sources by type of event.
+// sources by type of event. A webhook itself is read by queueHooks.
 var sources = map[eventtype.Type]*source{
 	eventtype.FlowCompleted:     &answers,
 	eventtype.FlowStarted:       &steps,
@@ -27,7 +27,6 @@ var sources = map[eventtype.Type]*source{
 	eventtype.MessageStatus:     &messages,
 	eventtype.FlowStatusChanged: &flowEvents,
 	eventtype.FlowAlert:         &flowEvents,
-	eventtype.WebhookReceived:   &webhooks,
 	eventtype.EndpointDisabled:  &notices,
 	eventtype.EndpointEnabled:   &notices,
 }
@@ -40,9 +39,10 @@ type wanted struct {
 	positions []int
 }
 
-// load reads the subjects of events in one round trip. That of a type that is
-// not known is nil, as one that is gone.
-func load(ctx context.Context, db Database, events []Event) ([]subject, error) {
+// load reads the subjects of events in one round trip, and of webhooks what
+// budget allows. A subject of a type that is not known is nil, as one that is
+// gone.
+func load(ctx context.Context, db Database, events []Event, budget int) ([]subject, error) {
 	groups := make(map[*source]*wanted)
 	for i, e := range events {
 		s := sources[e.Type]
@@ -59,10 +59,8 @@ func load(ctx context.Context, db Database, events []Event) ([]subject, error) {
 		w.positions = append(w.positions, e.Subject.Position)
 	}
 	found := make([]subject, len(events))
-	if len(groups) == 0 {
-		return found, nil
-	}
 	batch := &pgx.Batch{}
+	all := queueHooks(batch, events, budget)
 	for s, w := range groups {
 		batch.Queue(s.query, w.ids, w.times, w.positions).Query(func(rows pgx.Rows) error {
 			defer rows.Close()
@@ -77,7 +75,22 @@ func load(ctx context.Context, db Database, events []Event) ([]subject, error) {
 			return rows.Err()
 		})
 	}
-	return found, db.SendBatch(ctx, batch).Close()
+	if batch.Len() == 0 {
+		return found, nil
+	}
+	if err := db.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, err
+	}
+	for i := range events {
+		h := all[events[i].hook()]
+		switch m, isMessage := found[i].(*message); {
+		case isMessage:
+			m.hook = h
+		case h != nil && events[i].Type == eventtype.WebhookReceived:
+			found[i] = whole{h}
+		}
+	}
+	return found, nil
 }
 
 // among joins a table t to the subjects that are asked for.

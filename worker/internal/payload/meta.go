@@ -45,22 +45,13 @@ func (e flowEvent) write(o *object) {
 	o.verbatim("value", []byte(e.value))
 }
 
-// webhook is one as Meta sent it: a row of webhook_events.
-type webhook struct{ body []byte }
+// whole is a webhook as Meta sent it: a row of webhook_events.
+type whole struct{ *hook }
 
-var webhooks = source{
-	query: `SELECT w.number, e.body` + among + `JOIN webhook_events e ON e.received_at = w.at AND e.id = w.id`,
-	read: func(row pgx.CollectableRow, number *int) (subject, error) {
-		var w webhook
-		err := row.Scan(number, &w.body)
-		return w, err
-	},
-}
-
-func (w webhook) write(*object) {}
+func (w whole) write(*object) {}
 
 // data is the whole webhook. One that is no JSON is a string.
-func (w webhook) data() []byte {
+func (w whole) data() []byte {
 	if json.Valid(w.body) {
 		return w.body
 	}

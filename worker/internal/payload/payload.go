@@ -54,26 +54,57 @@ type Database interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
+// rendering takes no longer than this: a claim holds locks, and has all its
+// deliveries wait until the last body is made.
+const rendering = 2 * time.Second
+
+// Body is what Render made of an event.
+type Body struct {
+	Bytes []byte // nil and not Late: its subject is gone
+	// Late says that it was not made: those before it took up the budget, or the
+	// time. It is to be asked for again.
+	Late bool
+}
+
 // Render makes the bodies of events, in their order, by one query for each table
-// that holds a subject. A body is nil when its subject is not there any more:
-// retention or an erasure took it.
-func Render(ctx context.Context, db Database, events []Event, now time.Time) ([][]byte, error) {
-	found, err := load(ctx, db, events)
+// that holds a subject. One whose subject is not there any more has none:
+// retention or an erasure took it. No more webhooks are read than budget bytes
+// hold, nor more bodies made: webhooks are of up to 4 MiB, and one goes to many
+// endpoints. The first event is never late.
+func Render(ctx context.Context, db Database, events []Event, now time.Time, budget int) ([]Body, error) {
+	found, err := load(ctx, db, events, budget)
 	if err != nil {
 		return nil, fmt.Errorf("reading what callbacks tell of: %w", err)
 	}
-	bodies := make([][]byte, len(events))
+	bodies := make([]Body, len(events))
+	made, started := 0, time.Now()
 	for i, e := range events {
 		if found[i] == nil {
 			continue
 		}
-		bodies[i] = body(e, found[i], now)
+		if late(found[i]) || made > 0 && (made >= budget || time.Since(started) >= rendering) {
+			bodies[i].Late = true
+			continue
+		}
+		bodies[i].Bytes = body(e, found[i], now)
+		made += len(bodies[i].Bytes)
 	}
 	return bodies, nil
 }
 
+// late says that the webhook of a subject was not read.
+func late(s subject) bool {
+	switch s := s.(type) {
+	case *message:
+		return s.hook != nil && s.hook.late
+	case whole:
+		return s.late
+	}
+	return false
+}
+
 func body(e Event, s subject, now time.Time) []byte {
-	if hook, ok := s.(webhook); ok && e.Verbatim() {
+	if hook, ok := s.(whole); ok && e.Verbatim() {
 		return hook.body
 	}
 	// Endpoints of the seed's form subscribe to answers only; should another
@@ -81,5 +112,9 @@ func body(e Event, s subject, now time.Time) []byte {
 	if a, ok := s.(answer); ok && e.Form == Seed {
 		return seed(a, now)
 	}
-	return envelope(string(e.Type), e.ID, e.At, e.Account, s)
+	at := e.At
+	if a, ok := s.(answer); ok {
+		at = a.answeredAt // e.At puts it behind its screens
+	}
+	return envelope(string(e.Type), e.ID, at, e.Account, s)
 }

@@ -27,11 +27,14 @@ const (
 	stepB   = "01a20978-302d-7d9a-b7bb-000000000008"
 )
 
+// plenty is a budget that nothing here reaches.
+const plenty = 1 << 20
+
 var at = time.Date(2026, 11, 23, 12, 0, 0, 5_000_000, time.UTC)
 
-// hook is one webhook with two messages and a status, spaces where Meta might
+// hookBody is one webhook with two messages and a status, spaces where Meta might
 // put some.
-const hook = `{"object": "whatsapp_business_account", "entry": [{"id":"1","changes":[{"field":"messages","value":{
+const hookBody = `{"object": "whatsapp_business_account", "entry": [{"id":"1","changes":[{"field":"messages","value":{
 	"messages":[{"id":"wamid.1", "type":"text","text":{"body":"<hi>"}}, {"id":"wamid.2","type":"text"}],
 	"statuses":[{"id":"wamid.3", "status":"failed"}]}}]}]}`
 
@@ -47,7 +50,7 @@ func fill(t *testing.T) *pgxpool.Pool {
 			VALUES ('` + stepA + `', '2026-11-23T12:00:00.005Z', 'step', 'survey', 'd', 'h', 3, 1, 'data_exchange', 'ONE', 'TWO', '{"a": 1}', 'ok', 7)`,
 		`INSERT INTO flow_steps (id, at, kind, flow, action, outcome, error_key, error_message)
 			VALUES ('` + stepB + `', '2026-11-23T12:00:00.005Z', 'client_error', 'survey', 'error', 'error', 'k', 'm')`,
-		`INSERT INTO webhook_events (id, received_at, body) VALUES ('` + hookA + `', '2026-11-23T12:00:00.005Z', convert_to($body$` + hook + `$body$, 'UTF8'))`,
+		`INSERT INTO webhook_events (id, received_at, body) VALUES ('` + hookA + `', '2026-11-23T12:00:00.005Z', convert_to($body$` + hookBody + `$body$, 'UTF8'))`,
 		`INSERT INTO webhook_messages (event_id, event_at, position, kind, type, wamid, contact_id, phone_number_id, at)
 			SELECT '` + hookA + `', '2026-11-23T12:00:00.005Z', p, k, y, w, '` + person + `', '77', '2026-11-23T11:59:00Z'
 			FROM (VALUES (0, 'message', 'text', 'wamid.1'), (1, 'message', 'text', 'wamid.2'), (2, 'status', 'failed', 'wamid.3')) AS v (p, k, y, w)`,
@@ -99,7 +102,7 @@ func TestEveryEventIsToldInOneRoundTrip(t *testing.T) {
 				`"p90_latency_ms":null,"requests_count":null,"value":{"x": 1}}`},
 		{"an endpoint", eventtype.EndpointDisabled, Typed, subject{ID: uuid.MustParse(noticeA)},
 			`{"endpoint":"shop","endpoint_id":"` + place + `","reason":"gone"}`},
-		{"a webhook in the envelope", eventtype.WebhookReceived, Typed, subject{ID: uuid.MustParse(hookA), At: at}, hook},
+		{"a webhook in the envelope", eventtype.WebhookReceived, Typed, subject{ID: uuid.MustParse(hookA), At: at}, hookBody},
 		{"a webhook as it came", eventtype.WebhookReceived, Raw, subject{ID: uuid.MustParse(hookA), At: at}, ""},
 		{"an answer as the seed told it", eventtype.FlowCompleted, Seed, subject{ID: uuid.MustParse(answerA)}, ""},
 		{"a message that was deleted", eventtype.MessageReceived, Typed, subject{ID: uuid.MustParse(hookA), At: at, Position: 9}, "gone"},
@@ -107,30 +110,34 @@ func TestEveryEventIsToldInOneRoundTrip(t *testing.T) {
 	}
 	var events []Event
 	for _, c := range cases {
+		happened := at
+		if c.kind == eventtype.FlowCompleted {
+			happened = at.Add(999 * time.Millisecond) // its place among others; told is when it was given
+		}
 		events = append(events, Event{
-			ID: eventtype.ID(c.kind, c.subject.ID, c.subject.Position), Type: c.kind, At: at, Account: "default", Form: c.form, Subject: c.subject,
+			ID: eventtype.ID(c.kind, c.subject.ID, c.subject.Position), Type: c.kind, At: happened, Account: "default", Form: c.form, Subject: c.subject,
 		})
 	}
-	bodies, err := Render(t.Context(), pool, events, at)
+	bodies, err := Render(t.Context(), pool, events, at, plenty)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got := string(bodies[i])
+			got := string(bodies[i].Bytes)
 			want := `{"type":"` + string(c.kind) + `","version":1,"id":"` + events[i].ID.String() + `","timestamp":"2026-11-23T12:00:00.005Z","account":"default","data":` + c.data + `}`
 			switch {
 			case c.data == "gone":
 				want = ""
 			case c.form == Raw:
-				want = hook
+				want = hookBody
 			case c.form == Seed:
 				want = `{"event_type":"flow_completed","flow_token":"t-1","flow_id":null,"phone_number":"5511","response_data":{"score": 9},"timestamp":"2026-11-23T12:00:00.005Z"}`
 			}
 			if got != want {
 				t.Errorf("body =\n%s\nwant\n%s", got, want)
 			}
-			if got != "" && !json.Valid(bodies[i]) {
+			if got != "" && !json.Valid(bodies[i].Bytes) {
 				t.Error("not valid JSON")
 			}
 		})
@@ -139,9 +146,9 @@ func TestEveryEventIsToldInOneRoundTrip(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), `DELETE FROM webhook_events`); err != nil {
 		t.Fatal(err)
 	}
-	bodies, err = Render(t.Context(), pool, events[3:4], at)
-	if err != nil || !strings.HasSuffix(string(bodies[0]), `"message":null}}`) {
-		t.Errorf("body = %s, %v", bodies[0], err)
+	bodies, err = Render(t.Context(), pool, events[3:4], at, plenty)
+	if err != nil || !strings.HasSuffix(string(bodies[0].Bytes), `"message":null}}`) {
+		t.Errorf("body = %s, %v", bodies[0].Bytes, err)
 	}
 }
 
@@ -153,20 +160,22 @@ func TestAMessageIsNeverTakenForAnothers(t *testing.T) {
 		m    message
 		want string
 	}{
-		{"the one at its place", hook, message{position: 1, kind: "message", wamid: text("wamid.2")}, `{"id":"wamid.2","type":"text"}`},
+		{"the one at its place", hookBody, message{position: 1, kind: "message", wamid: text("wamid.2")}, `{"id":"wamid.2","type":"text"}`},
 		{"one whose place was counted without a broken neighbour",
 			`{"entry":[{"changes":[{"value":{"messages":["x", {"id":"w"}]}}]}]}`, message{position: 0, kind: "message", wamid: text("w")}, `{"id":"w"}`},
 		{"two changes", `{"entry":[{"changes":[{"value":{"messages":[{"id":"v"}]}}]},{"changes":[{"value":{"messages":[{"id":"w"}]}}]}]}`,
 			message{position: 1, kind: "message", wamid: text("w")}, `{"id":"w"}`},
 		{"a status of the same message", `{"entry":[{"changes":[{"value":{"statuses":[{"id":"w","status":"sent"},{"id":"w","status":"read"}]}}]}]}`,
 			message{position: 1, kind: "status", wamid: text("w"), typ: text("read")}, `{"id":"w","status":"read"}`},
-		{"another's message at its place", hook, message{position: 0, kind: "message", wamid: text("wamid.7")}, ``},
+		{"one that moved up when its neighbour was erased", `{"entry":[{"changes":[{"value":{"messages":[{"id":"v"},{"id":"w"}]}}]}]}`,
+			message{position: 2, kind: "message", wamid: text("w")}, `{"id":"w"}`},
+		{"another's message at its place", hookBody, message{position: 0, kind: "message", wamid: text("wamid.7")}, ``},
 		{"no webhook that could be read", `nonsense`, message{kind: "message"}, ``},
 		{"no webhook", ``, message{kind: "message"}, ``},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.m.hook = []byte(c.hook)
-			if got := string(c.m.element()); got != c.want {
+			h := &hook{body: []byte(c.hook)}
+			if got := string(h.element(&c.m)); got != c.want {
 				t.Errorf("element = %s, want %s", got, c.want)
 			}
 		})

@@ -78,6 +78,79 @@ func TestDownAndUpAgain(t *testing.T) {
 	}
 }
 
+// Deliveries of before several endpoints, and back: what is open stays open, under
+// its webhook-id.
+func TestDeliveriesSurviveTheirMigrationBothWays(t *testing.T) {
+	const version = 4
+	pool := empty(t)
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%v\n%s", err, sql)
+		}
+	}
+	expect := func(want, sql string) {
+		t.Helper()
+		var got string
+		if err := pool.QueryRow(t.Context(), sql).Scan(&got); err != nil || got != want {
+			t.Errorf("%s\n got %q, %v\nwant %q", sql, got, err, want)
+		}
+	}
+	up := func() {
+		t.Helper()
+		if err := store.Migrate(t.Context(), pool, zap.NewNop()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	down := func() {
+		t.Helper()
+		for {
+			m, err := store.Down(t.Context(), pool)
+			if err != nil || m == nil {
+				t.Fatalf("Down = %v, %v", m, err)
+			}
+			if m.Version == version {
+				return
+			}
+		}
+	}
+	id := func(kind, n string) string { return "'01a20978-302d-7d9a-b7bb-0000000" + kind + n + "'" }
+	const open = `SELECT coalesce(string_agg(right(id::text, 5) || ' ' || state, ', ' ORDER BY id), '') FROM deliveries`
+
+	up()
+	down()
+	exec(`INSERT INTO callback_endpoints (id, account, name, url, secrets, timeout_ms, max_attempts) VALUES (` + id("0000", "1") + `, '*', 'env', 'https://a.example', '{}', 1, 1)`)
+	for i, state := range []string{"due", "leased", "delivered", "dead"} {
+		n := string(rune('1' + i))
+		exec(`INSERT INTO flow_responses (id, source, flow, response_data, answered_at) VALUES (` + id("1000", n) + `, 'nfm_reply', 'csat', '{}', '2026-11-23T12:00:00Z')`)
+		exec(`INSERT INTO deliveries (id, endpoint_id, event_type, response_id, state, body, last_status, finished_at)
+			VALUES (` + id("2000", n) + `, ` + id("0000", "1") + `, 'flow_completed', ` + id("1000", n) + `, '` + state + `', 'x', 500, CASE WHEN '` + state + `' IN ('delivered', 'dead') THEN timestamptz '2026-11-23T13:00:00Z' END)`)
+	}
+
+	up()
+	expect("20001 due, 20002 leased", open)
+	expect("2", `SELECT count(*)::text FROM deliveries WHERE event_id = id AND event_type = 'flow.completed' AND flow = 'csat' AND body = 'x'
+		AND event_at = '2026-11-23T12:00:00Z' AND right(subject_id::text, 4) = right(id::text, 4)`)
+	expect("20003 delivered, 20004 dead", `SELECT string_agg(right(id::text, 5) || ' ' || state, ', ' ORDER BY id) FROM delivery_history
+		WHERE event_id = id AND event_type = 'flow.completed' AND flow = 'csat' AND endpoint_name = 'env' AND event_at = '2026-11-23T12:00:00Z'
+		AND finished_at = '2026-11-23T13:00:00Z' AND right(subject_id::text, 4) = right(id::text, 4)`)
+
+	// One answer to two endpoints, and an event that there was not before.
+	exec(`INSERT INTO callback_endpoints (id, account, name, url, secrets, timeout_ms, max_attempts) VALUES (` + id("0000", "2") + `, '*', 'crm', 'https://b.example', '{}', 1, 1)`)
+	exec(`INSERT INTO flow_responses (id, source, response_data, answered_at) VALUES (` + id("1000", "5") + `, 'nfm_reply', '{}', now())`)
+	exec(`INSERT INTO deliveries (id, endpoint_id, event_type, event_id, event_at, subject_id, subject_at)
+		SELECT ('01a20978-302d-7d9a-b7bb-00000002000' || n + 4)::uuid, ('01a20978-302d-7d9a-b7bb-00000000000' || n)::uuid, 'flow.completed', ` + id("3000", "5") + `, now(), ` + id("1000", "5") + `, now()
+		FROM generate_series(1, 2) AS n`)
+	exec(`INSERT INTO deliveries (id, endpoint_id, event_type, event_id, event_at, subject_id, subject_at)
+		VALUES (` + id("2000", "7") + `, ` + id("0000", "2") + `, 'webhook.received', ` + id("3000", "7") + `, now(), ` + id("4000", "7") + `, now())`)
+
+	down()
+	expect("20001 due, 20002 leased, 20006 due, 30005 due", open)
+	expect("4", `SELECT count(*)::text FROM deliveries WHERE event_type = 'flow_completed' AND response_id IS NOT NULL`)
+	up()
+	expect("20001 due, 20002 leased, 20006 due, 30005 due", open)
+}
+
 func TestSeedDatabaseIsLeftAlone(t *testing.T) {
 	pool := empty(t)
 	if _, err := pool.Exec(t.Context(), "CREATE TABLE flows (id uuid PRIMARY KEY, name text UNIQUE, flow_json jsonb); CREATE TABLE flow_sessions (id uuid, flow_token text)"); err != nil {

@@ -98,7 +98,10 @@ func (r *Readers) store(ctx context.Context, group []*batch, entries []Entry) ([
 			return dead, nil
 		}
 		if errors.Is(err, errUncounted) {
-			return nil, err // of Redis; its reader begins again
+			// Of Redis: its reader begins again. Nobody may have anything else in
+			// hand, so that nothing would open the gate after this.
+			r.gate.reopen()
+			return nil, err
 		}
 		r.gate.close()
 		r.metrics.writeErrors.Inc()

@@ -281,3 +281,30 @@ func TestSuspectsAreTriedByThemselves(t *testing.T) {
 	s.add(s.keys.LargeEvents(1), 20)
 	s.eventuallyStored(64)
 }
+
+// A worker has nothing but pending entries in hand and the database is away, so
+// that nothing more is read; then Redis is away too. Both come back.
+func TestRedisGoesWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	server := testkit.StartRedis(t)
+	proxy := testkit.NewProxy(t, server.Address)
+	proxy.Open()
+	s := onOwn(t, redis.UniversalOptions{Addrs: []string{proxy.Address}}, 1)
+	s.client = server.Client()
+	key := s.keys.Events(0)
+	s.add(key, 10)
+	s.leavePending(key, "w", 10, 1)
+	tried := make(chan struct{}, 1)
+	s.setFail(func([]Entry) ([]Dead, error) {
+		proxy.Cut()
+		s.setFail(nil)
+		tried <- struct{}{}
+		return nil, errors.New("connection refused")
+	})
+	s.run()
+	<-tried
+	testkit.Eventually(t, "a reader that found Redis away", func() bool { return s.metric("stream_read_errors_total") > 0 })
+	proxy.Open()
+	s.add(key, 10)
+	s.eventuallyStored(20)
+}

@@ -29,13 +29,13 @@ type reader struct {
 	// reply in the pending list.
 	server redis.UniversalClient
 
-	progress atomic.Int64    // Unix ms of the last answer after which nothing was left in hand
-	created  bool            // the group has existed while this process ran
-	looked   time.Time       // last look for entries that others left pending
-	cursor   string          // where that look goes on
-	swept    time.Time       // last look for consumers that are gone
-	size     int             // bytes of an entry, as of the last reads
-	missed   map[string]bool // pending entries that were counted as lost and may not be off the list yet
+	progress atomic.Int64     // Unix ms of the last answer after which nothing was left in hand
+	created  bool             // the group has existed while this process ran
+	looked   time.Time        // last look for entries that others left pending
+	cursor   string           // where that look goes on
+	swept    time.Time        // last look for consumers that are gone
+	size     int              // bytes of an entry, as of the last reads
+	charged  map[string]int64 // counts of pending entries before this process raised them; see trial
 }
 
 // run reads until ctx ends. After every error it begins again with the entries

@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
 )
 
 const (
@@ -30,17 +32,22 @@ const (
 
 // partitioned are the tables that have a partition for each day.
 var partitioned = []daily{
-	{"attempts", "at", Attempts},
-	{"delivery_history", "finished_at", Attempts},
-	{"flow_steps", "at", Events},
-	{"webhook_events", "received_at", Events},
-	{"webhook_messages", "event_at", Events},
+	{table: "attempts", column: "at", class: Attempts},
+	{table: "delivery_history", column: "finished_at", class: Attempts},
+	{table: "flow_steps", column: "at", class: Events,
+		tells: []eventtype.Type{eventtype.FlowStarted, eventtype.FlowScreen, eventtype.FlowError}},
+	{table: "webhook_events", column: "received_at", class: Events, // what was said is in the webhook only
+		tells: []eventtype.Type{eventtype.WebhookReceived, eventtype.MessageReceived, eventtype.MessageStatus}},
+	{table: "webhook_messages", column: "event_at", class: Events,
+		tells: []eventtype.Type{eventtype.MessageReceived, eventtype.MessageStatus}},
 }
 
-// daily is a table, the column that is its day, and what its rows are.
+// daily is a table, the column that is its day, what its rows are, and the events
+// that are told from them: whose deliveries have that column as subject_at.
 type daily struct {
 	table, column string
 	class         Class
+	tells         []eventtype.Type
 }
 
 // partition is the name of the partition of a day.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -17,6 +18,11 @@ const (
 	// every worker be down, or fail to create any, before rows go to the default
 	// partition.
 	daysAhead = 7
+
+	// daysBehind is how far back a day gets its partition when rows of it came
+	// while it had none. What is older, or further ahead than daysAhead, is of a
+	// clock that is wrong, and stays in the default partition.
+	daysBehind = 400
 
 	// keysKept is longer than Meta (7 days) or a stream redelivers anything.
 	keysKept = "31 days"
@@ -86,6 +92,40 @@ func CreatePartitions(ctx context.Context, pool *pgxpool.Pool, now time.Time) er
 	})
 }
 
+// EmptyDefaults moves the rows of the default partitions to partitions of their
+// days, which it creates. It is apart from CreatePartitions because that may be
+// waited for, and this may be much. When another worker is at it, it does nothing.
+func EmptyDefaults(ctx context.Context, pool *pgxpool.Pool, now time.Time) error {
+	return exclusively(ctx, pool, partitionLock, func(conn *pgxpool.Conn) error {
+		var failed []error
+		for _, d := range partitioned {
+			// One table that cannot be locked must not keep the others.
+			failed = append(failed, d.emptyDefault(ctx, conn, now))
+		}
+		return errors.Join(failed...)
+	})
+}
+
+func (d daily) emptyDefault(ctx context.Context, conn *pgxpool.Conn, now time.Time) error {
+	from, before := movable(now)
+	days, err := d.daysInDefault(ctx, conn, from, before)
+	if err != nil {
+		return err
+	}
+	for _, day := range days {
+		if err := d.create(ctx, conn, day); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// movable are the days that may have a partition, as a moment and one after them.
+func movable(now time.Time) (from, before time.Time) {
+	today := now.UTC().Truncate(24 * time.Hour)
+	return today.AddDate(0, 0, -daysBehind), today.AddDate(0, 0, daysAhead+1)
+}
+
 // create attaches a table that was made beside: creating it as a
 // partition at once would lock the parent against every read and write. Rows of
 // that day that are in the default partition move with it, or the attachment
@@ -120,11 +160,19 @@ func (d daily) create(ctx context.Context, conn *pgxpool.Conn, day time.Time) er
 	return nil
 }
 
-// DefaultUsed says whether the default partition of table holds rows.
-func DefaultUsed(ctx context.Context, pool *pgxpool.Pool, table string) (used bool, err error) {
-	err = pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+pgx.Identifier{table + "_default"}.Sanitize()+")").Scan(&used)
-	if err != nil {
-		return false, fmt.Errorf("looking into the default partition of %s: %w", table, err)
+// DefaultUsed lists the tables whose default partition holds rows that belong
+// into a partition of their day.
+func DefaultUsed(ctx context.Context, pool *pgxpool.Pool, now time.Time) (used map[string]bool, err error) {
+	from, before := movable(now)
+	used = make(map[string]bool, len(partitioned))
+	for _, d := range partitioned {
+		var rows bool
+		// #nosec: every name is one of ours.
+		err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+d.table+"_default WHERE "+d.column+" >= $1 AND "+d.column+" < $2)", from, before).Scan(&rows)
+		if err != nil {
+			return nil, fmt.Errorf("looking into the default partition of %s: %w", d.table, err)
+		}
+		used[d.table] = rows
 	}
 	return used, nil
 }

@@ -188,7 +188,7 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 		Pool: w.apiPool, Log: log.Named("api"), Tokens: s.API.Tokens, Origins: s.API.Origins, Version: buildVersion(),
 		Changed: publisher.Changed, Metrics: w.registry,
 		Callbacks: s.Callback.Rules(), Pinger: pinger(w.apiPool, s.Callback.AllowNetworks), Redis: w.redis, Keys: s.Redis.Keys,
-		Eraser: erase.New(erase.Config{Pool: w.apiPool, Redis: w.redis, Keys: s.Redis.Keys, Log: log.Named("erase"), Metrics: w.registry}),
+		Eraser: erase.New(erase.Config{Pool: w.apiPool, Redis: w.redis, Keys: s.Redis.Keys, Accounts: s.Accounts.Of, Log: log.Named("erase"), Metrics: w.registry}),
 	}))
 	for _, part := range []lifecycle.Part{
 		{Name: "readers", Run: readers.Run},

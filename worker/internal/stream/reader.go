@@ -43,6 +43,7 @@ type reader struct {
 // them there.
 func (r *reader) run(ctx context.Context) {
 	pause := backoff{first: 100 * time.Millisecond, limit: 2 * time.Second}
+	r.swept = time.Now().Add(min(firstSweep, r.set.config.SweepEvery) - r.set.config.SweepEvery)
 	for ctx.Err() == nil {
 		err := r.follow(ctx, &pause)
 		switch {
@@ -134,7 +135,6 @@ func (r *reader) read(ops context.Context) ([]Entry, error) {
 		}
 	}
 	if len(entries) > 0 {
-		r.size = weigh(entries) / len(entries)
 		failpoint.Hit(failpoint.AfterRead)
 	}
 	return entries, nil
@@ -156,7 +156,8 @@ func (r *reader) store(ops context.Context, entries []Entry, trial *trial) error
 	if len(entries) == 0 {
 		return nil
 	}
-	b := &batch{entries: entries, trial: trial, done: make(chan stored, 1)}
+	b := &batch{entries: entries, weight: weigh(entries), trial: trial, done: make(chan stored, 1)}
+	r.size = b.weight / len(entries)
 	r.work <- b
 	renew := time.NewTicker(r.set.config.MinIdle / 3)
 	defer renew.Stop()

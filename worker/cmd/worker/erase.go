@@ -42,11 +42,15 @@ func (c eraseCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
+	accounts, err := settings.ReadAccounts(p.source)
+	if err != nil {
+		return err
+	}
 	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		client := redis.NewUniversalClient(commandOptions(s))
 		defer client.Close() //nolint:errcheck // everything was answered
 		redis.SetLogger(quietRedis{})
-		eraser := erase.New(erase.Config{Pool: pool, Redis: client, Keys: s.Keys})
+		eraser := erase.New(erase.Config{Pool: pool, Redis: client, Keys: s.Keys, Accounts: accounts.Of})
 		if !c.DryRun && !c.Yes {
 			if err := c.ask(ctx, p, eraser, r, input); err != nil {
 				return err
@@ -66,7 +70,7 @@ func (c eraseCommand) Run(p *process) error {
 }
 
 func (c eraseCommand) request(input *bufio.Reader) (erase.Request, error) {
-	r := erase.Request{Account: c.Account, WholeContact: c.WholeContact, EveryBody: c.EveryBody, DryRun: c.DryRun, Wait: c.Wait}
+	r := erase.Request{Account: c.Account, WholeContact: c.WholeContact, EveryBody: c.EveryBody, OtherAccounts: true, DryRun: c.DryRun, Wait: c.Wait}
 	if !plainName.MatchString(c.Account) {
 		return r, fmt.Errorf("--account is %q, expected letters, digits, dots, dashes and underscores", c.Account)
 	}

@@ -43,6 +43,9 @@ const apiConnections = 8
 // a little longer than anybody waits for its answer.
 const apiStatement = "25000"
 
+// apiPing is how long a connection of the API that was idle may take to answer.
+const apiPing = 5 * time.Second
+
 type serveCommand struct{}
 
 // Run serves until a signal comes.
@@ -178,17 +181,14 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 			zap.String("redis", s.Redis.Address()), zap.String("error", oneLine(err)))
 	}
 	// Before the parts: a worker that is ready has its API.
-	own := pool.Config()
-	own.MaxConns = apiConnections
-	own.ConnConfig.RuntimeParams["statement_timeout"] = apiStatement
-	if w.apiPool, err = pgxpool.NewWithConfig(ctx, own); err != nil {
+	if w.apiPool, err = pgxpool.NewWithConfig(ctx, apiConfig(pool)); err != nil {
 		return stopped(ctx, err)
 	}
 	w.server.Mount(api.New(api.Config{
 		Pool: w.apiPool, Log: log.Named("api"), Tokens: s.API.Tokens, Origins: s.API.Origins, Version: buildVersion(),
 		Changed: publisher.Changed, Metrics: w.registry,
 		Callbacks: s.Callback.Rules(), Pinger: pinger(w.apiPool, s.Callback.AllowNetworks), Redis: w.redis, Keys: s.Redis.Keys,
-		Eraser: erase.New(erase.Config{Pool: w.apiPool, Redis: w.redis, Keys: s.Redis.Keys, Log: log.Named("erase"), Metrics: w.registry}),
+		Eraser: erase.New(erase.Config{Pool: w.apiPool, Redis: w.redis, Keys: s.Redis.Keys, Accounts: s.Accounts.Of, Log: log.Named("erase"), Metrics: w.registry}),
 	}))
 	for _, part := range []lifecycle.Part{
 		{Name: "readers", Run: readers.Run},
@@ -201,6 +201,16 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	}
 	w.announce()
 	return nil
+}
+
+// apiConfig is that of the writers' pool but for what is the API's own. A
+// connection of the API that does not answer is no reason to give up the writers'.
+func apiConfig(pool *pgxpool.Pool) *pgxpool.Config {
+	own := pool.Config()
+	own.MaxConns = apiConnections
+	own.ConnConfig.RuntimeParams["statement_timeout"] = apiStatement
+	own.ShouldPing, own.PingTimeout = nil, apiPing
+	return own
 }
 
 // announce says once how the worker is set, without secrets.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
@@ -100,5 +101,25 @@ func TestAFlowGoesFromTheAPIToTheEdges(t *testing.T) {
 	}
 	if log := s.stderr.String(); strings.Contains(log, token) || !strings.Contains(log, "changed through the API") {
 		t.Errorf("the log holds the token, or no change:\n%s", log)
+	}
+}
+
+// The pools share how they connect, and not what happens when a connection dies.
+func TestConnectionsOfTheAPIAreItsOwn(t *testing.T) {
+	pool, err := store.Open(t.Context(), testkit.EmptyDatabaseURL(t), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	own := apiConfig(pool)
+	if own.ShouldPing != nil || own.PingTimeout <= 0 {
+		t.Error("a connection of the API that does not answer would reset the writers' pool, or be waited for without end")
+	}
+	params := own.ConnConfig.RuntimeParams
+	if own.MaxConns != apiConnections || params["statement_timeout"] != apiStatement || params["application_name"] == "" {
+		t.Errorf("%d connections with %v", own.MaxConns, params)
+	}
+	if _, set := pool.Config().ConnConfig.RuntimeParams["statement_timeout"]; set {
+		t.Error("the writers have the API's limit")
 	}
 }

@@ -24,7 +24,7 @@ type metrics struct {
 	attempts    *prometheus.CounterVec
 	seconds     prometheus.Histogram
 	open        *prometheus.GaugeVec
-	oldestDue   prometheus.Gauge
+	oldestDue   *prometheus.GaugeVec
 	breaker     *prometheus.GaugeVec
 	expired     prometheus.Counter
 	lost        prometheus.Counter
@@ -52,10 +52,10 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 			Namespace: namespace, Name: "deliveries_open",
 			Help: "Deliveries not finished, by state; counted to 100000 every 15 s.",
 		}, []string{"state"}),
-		oldestDue: prometheus.NewGauge(prometheus.GaugeOpts{
+		oldestDue: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "delivery_oldest_due_seconds",
-			Help: "How long the oldest due delivery has been waiting past its time, paused and disabled endpoints included.",
-		}),
+			Help: "How long the oldest due delivery has been waiting past its time, by the status of its endpoint.",
+		}, []string{"status"}),
 		breaker: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: namespace, Name: "endpoint_breaker_state",
 			Help: "State of an endpoint: 0 closed, 1 probing, 2 paused, 3 disabled, 4 paused by the operator; one that is off has none.",
@@ -137,20 +137,26 @@ func (m *metrics) claimed(c claimed, took time.Duration) {
 // deliveries, or the few endpoints.
 func (m *metrics) refresh(ctx context.Context, pool *pgxpool.Pool) error {
 	var due, leased int64
-	var oldest float64
+	oldest := map[string]*float64{"active": new(float64), "paused": new(float64), "disabled": new(float64)}
 	const open = `
+		WITH late AS (
+			SELECT e.status, extract(epoch FROM now() - min(first.run_at))::float8 AS by
+			FROM callback_endpoints e CROSS JOIN (VALUES (false), (true)) AS r (replay) CROSS JOIN LATERAL (
+				SELECT run_at FROM deliveries d WHERE d.endpoint_id = e.id AND d.replay = r.replay AND d.state = 'due' ORDER BY run_at LIMIT 1) first
+			WHERE e.status <> 'off' AND first.run_at <= now() GROUP BY e.status)
 		SELECT (SELECT count(*) FROM (SELECT FROM deliveries WHERE state = 'due' LIMIT $1) d),
 			(SELECT count(*) FROM (SELECT FROM deliveries WHERE state = 'leased' LIMIT $1) l),
-			coalesce(extract(epoch FROM now() - (
-				SELECT min(first.run_at) FROM callback_endpoints e CROSS JOIN (VALUES (false), (true)) AS r (replay) CROSS JOIN LATERAL (
-					SELECT run_at FROM deliveries d WHERE d.endpoint_id = e.id AND d.replay = r.replay AND d.state = 'due' ORDER BY run_at LIMIT 1) first
-				WHERE e.status <> 'off' AND first.run_at <= now())), 0)::float8`
-	if err := pool.QueryRow(ctx, open, countUpTo).Scan(&due, &leased, &oldest); err != nil {
+			coalesce((SELECT by FROM late WHERE status = 'active'), 0),
+			coalesce((SELECT by FROM late WHERE status = 'paused'), 0),
+			coalesce((SELECT by FROM late WHERE status = 'disabled'), 0)`
+	if err := pool.QueryRow(ctx, open, countUpTo).Scan(&due, &leased, oldest["active"], oldest["paused"], oldest["disabled"]); err != nil {
 		return err
 	}
 	m.open.WithLabelValues("due").Set(float64(due))
 	m.open.WithLabelValues("leased").Set(float64(leased))
-	m.oldestDue.Set(oldest)
+	for status, seconds := range oldest {
+		m.oldestDue.WithLabelValues(status).Set(*seconds)
+	}
 
 	const endpoints = `
 		SELECT id, CASE WHEN status = 'disabled' THEN 3 WHEN status = 'paused' THEN 4

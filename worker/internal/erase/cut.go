@@ -19,39 +19,57 @@ type cutting struct {
 	who       *person
 	positions map[int32]bool // of rows in webhook_messages; for elements that name nobody
 	next      int32          // the running number of the next message or status
+	ours      ownership
+	waba      string // of the entry that is looked at
 
 	spans    []span
 	elements int // cut
 	kept     int // messages, statuses and other contents that are somebody else's
+
+	elsewhere bool // what is another account's mentions the person
+}
+
+// ownership says whether a change belongs to the account in which is erased:
+// one webhook may hold changes of several. Nil: every change does.
+type ownership func(phoneNumberID, waba string) bool
+
+// leftover is what cut leaves of a webhook.
+type leftover struct {
+	ok        bool // false for a body that is no webhook: it cannot be cut
+	body      []byte
+	elements  int  // that were cut
+	whole     bool // nothing of anybody else was in it: redacted takes its place
+	elsewhere bool // it mentions the person in a change of another account
 }
 
 // cut takes one person's messages, statuses and contacts out of a webhook.
-// Whatever is somebody else's stays byte for byte: nothing is written anew, only
-// left out. whole says that nothing of anybody else was in it; then redacted
-// takes its place. ok is false for a body that is no webhook: it cannot be cut.
-func cut(body []byte, who *person, positions map[int32]bool) (left []byte, elements int, whole, ok bool) {
+// Whatever is somebody else's, or another account's, stays byte for byte: nothing
+// is written anew, only left out.
+func cut(body []byte, who *person, positions map[int32]bool, ours ownership) leftover {
 	if !json.Valid(body) {
-		return nil, 0, false, false
+		return leftover{}
 	}
 	root, err := jsontree.Parse(body)
 	if err != nil || !root.Is(jsontree.Object) {
-		return nil, 0, false, false
+		return leftover{}
 	}
-	c := &cutting{who: who, positions: positions}
+	c := &cutting{who: who, positions: positions, ours: ours}
 	entries := arrays(root, "entry")
 	if len(entries) == 0 {
-		return nil, 0, false, false
+		return leftover{}
 	}
 	for _, entry := range entries {
 		c.each(entry, c.entry)
 	}
+	left := leftover{ok: true, body: body, elements: c.elements, elsewhere: c.elsewhere}
 	switch {
 	case c.elements == 0:
-		return body, 0, false, true
 	case c.kept == 0:
-		return redacted, c.elements, true, true
+		left.body, left.whole = redacted, true
+	default:
+		left.body = c.apply(body)
 	}
-	return c.apply(body), c.elements, false, true
+	return left
 }
 
 // arrays are the arrays under a name, as encoding/json compares names.
@@ -102,10 +120,14 @@ func (c *cutting) leaveOut(items []*jsontree.Node, gone []bool) {
 }
 
 func (c *cutting) entry(entry *jsontree.Node) bool {
+	c.waba = last(texts(entry, []string{"id"}))
 	changes := arrays(entry, "changes")
 	if len(changes) == 0 {
-		if c.who.mentioned(entry) {
+		switch mentioned := c.who.mentioned(entry); {
+		case mentioned && (c.ours == nil || c.ours("", c.waba)):
 			return true
+		case mentioned:
+			c.elsewhere = true
 		}
 		c.kept++
 	}
@@ -122,7 +144,15 @@ func (c *cutting) change(change *jsontree.Node) bool {
 	for _, m := range change.Members {
 		if strings.EqualFold(m.Name, "value") {
 			values = append(values, m.Value)
-		} else if c.who.mentioned(m.Value) {
+		}
+	}
+	if !c.own(values) {
+		c.kept++
+		c.elsewhere = c.elsewhere || c.who.mentioned(change)
+		return false
+	}
+	for _, m := range change.Members {
+		if !strings.EqualFold(m.Name, "value") && c.who.mentioned(m.Value) {
 			return true
 		}
 	}
@@ -148,6 +178,48 @@ func (c *cutting) change(change *jsontree.Node) bool {
 		c.kept++ // of another kind, such as what happened to a template
 	}
 	return false
+}
+
+// own says whether a change is of the account in which is erased. So is one of
+// which rows were stored under it, whatever its ids belong to by now. What is
+// another account's is counted past, or later elements would get wrong numbers.
+func (c *cutting) own(values []*jsontree.Node) bool {
+	if c.ours == nil {
+		return true
+	}
+	phone, next := "", c.next
+	for _, value := range values {
+		for _, m := range value.Members {
+			if strings.EqualFold(m.Name, "metadata") {
+				phone = last(texts(m.Value, []string{"phone_number_id"}))
+			}
+		}
+		for _, kind := range []string{messages, statuses} {
+			for _, list := range arrays(value, kind) {
+				for _, element := range list.Items {
+					if element.Is(jsontree.Object) {
+						if c.positions[next] {
+							return true
+						}
+						next++
+					}
+				}
+			}
+		}
+	}
+	if c.ours(phone, c.waba) {
+		return true
+	}
+	c.next = next
+	return false
+}
+
+// last is the one of several values under a name that counts, as to encoding/json.
+func last(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[len(values)-1]
 }
 
 // kinds of elements: the messages of a change are numbered before its statuses.

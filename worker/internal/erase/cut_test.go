@@ -66,7 +66,8 @@ func TestOnlyWhatIsOnePersonsIsCutOut(t *testing.T) {
 		"all of it, the number unnamed": {hook(`{"contacts":[{"profile":{"name":"Ada"}}],"messages":[{"id":"wamid.ADA"}]}`), string(redacted)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			left, elements, _, ok := cut([]byte(c.body), ada(), nil)
+			cut := cut([]byte(c.body), ada(), nil, nil)
+			left, elements, ok := cut.body, cut.elements, cut.ok
 			if c.want == "" {
 				c.want = c.body
 			}
@@ -79,15 +80,63 @@ func TestOnlyWhatIsOnePersonsIsCutOut(t *testing.T) {
 
 func TestElementsThatNameNobodyAreFoundByTheirPlace(t *testing.T) {
 	body := hook(`{"statuses":[{"s":2}],"messages":[{"m":0},{"m":1}]}`, `{"messages":[{"m":3}]}`)
-	left, _, _, ok := cut([]byte(body), newPerson(), map[int32]bool{1: true, 2: true})
+	cut := cut([]byte(body), newPerson(), map[int32]bool{1: true, 2: true}, nil)
+	left, ok := cut.body, cut.ok
 	if want := hook(`{"statuses":[],"messages":[{"m":0}]}`, `{"messages":[{"m":3}]}`); !ok || string(left) != want {
 		t.Errorf("left %s\nwant %s", left, want)
 	}
 }
 
+func TestOnlyChangesOfTheAccountAreCut(t *testing.T) {
+	change := func(phoneNumberID, message string) string {
+		return `{"field":"messages","value":{"metadata":{"phone_number_id":"` + phoneNumberID + `"},"messages":[` + message + `]}}`
+	}
+	entry := func(waba string, changes ...string) string {
+		return `{"id":"` + waba + `","changes":[` + strings.Join(changes, ",") + `]}`
+	}
+	webhook := func(entries ...string) string { return `{"entry":[` + strings.Join(entries, ",") + `]}` }
+	const (
+		hers    = `{"from":"16505551234","id":"wamid.1"}`
+		his     = `{"from":"447700900","id":"wamid.2"}`
+		unnamed = `{"text":{"body":"hi"}}`
+	)
+	ours := func(phoneNumberID, waba string) bool {
+		return phoneNumberID == "1" || phoneNumberID == "" && waba == "w1"
+	}
+	for name, c := range map[string]struct {
+		body, want string
+		positions  map[int32]bool
+		elsewhere  bool
+	}{
+		"she wrote to both accounts": {webhook(entry("w1", change("1", hers)), entry("w2", change("2", hers))),
+			webhook(entry("w1", change("1", "")), entry("w2", change("2", hers))), nil, true},
+		"she wrote to both numbers of one business": {webhook(entry("w1", change("2", hers), change("1", hers))),
+			webhook(entry("w1", change("2", hers), change("1", ""))), nil, true},
+		"she wrote to the other account only": {webhook(entry("w2", change("2", hers))), "", nil, true},
+		"others wrote to the other account": {webhook(entry("w1", change("1", hers)), entry("w2", change("2", his))),
+			webhook(entry("w1", change("1", "")), entry("w2", change("2", his))), nil, false},
+		"news of another business that names her": {webhook(entry("w1", `{"value":{"user":"US.ADA"}}`), `{"id":"w2","user":"US.ADA"}`, `{"id":"w1","user":"US.ADA"}`),
+			webhook(entry("w1"), `{"id":"w2","user":"US.ADA"}`), nil, true},
+		"elements without a name behind another account's": {webhook(entry("w2", change("2", his+","+unnamed)), entry("w1", change("1", unnamed+","+his))),
+			webhook(entry("w2", change("2", his+","+unnamed)), entry("w1", change("1", his))), map[int32]bool{2: true}, false},
+		"a number that belonged to the account when it was stored": {webhook(entry("w2", change("2", hers), change("2", his))),
+			webhook(entry("w2", change("2", ""), change("2", his))), map[int32]bool{0: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.want == "" {
+				c.want = c.body
+			}
+			left := cut([]byte(c.body), ada(), c.positions, ours)
+			if !left.ok || left.whole || string(left.body) != c.want || left.elsewhere != c.elsewhere {
+				t.Errorf("left %s (elsewhere: %t)\nwant %s (%t)", left.body, left.elsewhere, c.want, c.elsewhere)
+			}
+		})
+	}
+}
+
 func TestWhatIsNoWebhookIsNotCut(t *testing.T) {
 	for _, body := range []string{"", "{", "[]", `"16505551234"`, `{"entry":1}`, `{"a":"16505551234"}`, "\xef\xbb\xbf{}", hook(`{"messages":[`)} {
-		if _, _, _, ok := cut([]byte(body), ada(), nil); ok {
+		if cut([]byte(body), ada(), nil, nil).ok {
 			t.Errorf("%q was read as a webhook", body)
 		}
 	}
@@ -120,7 +169,8 @@ func FuzzCut(f *testing.F) {
 	f.Add([]byte(`{"ENTRY":[{"Changes":[{"Value":"US.ADA"}]}],"entry":[]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		given := bytes.Clone(body)
-		left, elements, whole, ok := cut(body, ada(), nil)
+		first := cut(body, ada(), nil, nil)
+		left, elements, whole, ok := first.body, first.elements, first.whole, first.ok
 		switch {
 		case !bytes.Equal(given, body):
 			t.Fatal("the body itself was changed")
@@ -133,8 +183,8 @@ func FuzzCut(f *testing.F) {
 		case !partOf(left, body):
 			t.Fatalf("%q became %q, which is more than a part of it", body, left)
 		}
-		if again, n, _, ok := cut(left, ada(), nil); !ok || n != 0 || !bytes.Equal(again, left) {
-			t.Fatalf("a second cut of %q changed it to %q", left, again)
+		if again := cut(left, ada(), nil, nil); !again.ok || again.elements != 0 || !bytes.Equal(again.body, left) {
+			t.Fatalf("a second cut of %q changed it to %q", left, again.body)
 		}
 	})
 }
@@ -185,7 +235,8 @@ func FuzzOthersStayByteForByte(f *testing.F) {
 			return `{"messages":[` + join(lists[0]) + `],"statuses":[` + join(lists[1]) + `],"contacts":[` + join(lists[2]) + `]}`
 		}
 		body := hook(value(lists))
-		left, elements, whole, ok := cut([]byte(body), ada(), nil)
+		cut := cut([]byte(body), ada(), nil, nil)
+		left, elements, whole, ok := cut.body, cut.elements, cut.whole, cut.ok
 		all, others := len(lists[0])+len(lists[1])+len(lists[2]), len(his[0])+len(his[1])+len(his[2])
 		switch {
 		case !ok || elements != all-others:

@@ -20,18 +20,25 @@ const (
 )
 
 // judge looks into the fields of an entry. A webhook that holds others' messages
-// too is cut, anything else that names the person is theirs.
-func (p *person) judge(fields map[string][]byte, needles []needle) (v verdict, body []byte) {
+// too is cut, anything else of the account that names the person is theirs.
+func (s *subject) judge(fields map[string][]byte, needles []needle) (v verdict, body []byte) {
+	account := string(fields["account"])
+	if account == "" {
+		account = s.Account // of nobody, so nobody else would erase in it
+	}
 	if event.Kind(fields["kind"]) == event.KindWebhook {
-		if left, elements, whole, ok := cut(fields["body"], p, nil); ok {
+		if left := cut(fields["body"], s.who, nil, s.ours(account)); left.ok {
 			switch {
-			case whole:
+			case left.whole:
 				return theirs, nil
-			case elements > 0:
-				return partly, left
+			case left.elements > 0:
+				return partly, left.body
 			}
 			return others, nil
 		}
+	}
+	if account != s.Account {
+		return others, nil
 	}
 	for _, value := range fields {
 		if in(value, needles) {
@@ -47,20 +54,21 @@ func (s *subject) eraseDead(ctx context.Context, tx pgx.Tx, c *counts) error {
 	needles := s.who.needles()
 	after := uuid.Nil
 	for {
-		rows, err := tx.Query(ctx, `SELECT id, fields FROM dead_entries WHERE id > $1 AND (account = $2 OR kind = 'webhook') ORDER BY id LIMIT 64`, after, s.Account)
+		rows, err := tx.Query(ctx, `SELECT id, account, fields FROM dead_entries WHERE id > $1 AND (account = $2 OR kind = 'webhook') ORDER BY id LIMIT 64`, after, s.Account)
 		if err != nil {
 			return err
 		}
 		b := &pgx.Batch{}
 		n := 0
+		var account string
 		var text []byte
-		if _, err := pgx.ForEachRow(rows, []any{&after, &text}, func() error {
+		if _, err := pgx.ForEachRow(rows, []any{&after, &account, &text}, func() error {
 			n++
 			fields := map[string][]byte{}
 			if json.Unmarshal(text, &fields) != nil {
-				fields = map[string][]byte{"": text}
+				fields = map[string][]byte{"account": []byte(account), "": text}
 			}
-			switch v, body := s.who.judge(fields, needles); v {
+			switch v, body := s.judge(fields, needles); v {
 			case theirs:
 				b.Queue("DELETE FROM dead_entries WHERE id = $1", after)
 				c.add(deadRows, 1)

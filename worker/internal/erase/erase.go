@@ -60,6 +60,10 @@ type Request struct {
 	// EveryBody searches the bytes of every raw webhook, not only of those that
 	// are known to hold the person or could not be read. Slow.
 	EveryBody bool
+	// OtherAccounts adds to the report what other accounts' webhooks hold of the
+	// person. It is for the operator: one account must not learn who writes to
+	// another.
+	OtherAccounts bool
 	// DryRun counts and changes nothing.
 	DryRun bool
 	// Wait is how long to wait for the entries that are in the streams now;
@@ -115,9 +119,15 @@ func (r *Request) check() (string, error) {
 
 // Config is what an Eraser works on.
 type Config struct {
-	Pool    *pgxpool.Pool
-	Redis   redis.UniversalClient
-	Keys    keyspace.Keys
+	Pool  *pgxpool.Pool
+	Redis redis.UniversalClient
+	Keys  keyspace.Keys
+
+	// Accounts names the account that a change in a webhook belongs to, as the
+	// writer does; fallback is that of the secret which verified the webhook.
+	// Default: fallback.
+	Accounts func(phoneNumberID, waba, fallback string) string
+
 	Log     *zap.Logger           // default: none
 	Metrics prometheus.Registerer // default: none
 }
@@ -133,6 +143,9 @@ type Eraser struct {
 func New(c Config) *Eraser {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
+	}
+	if c.Accounts == nil {
+		c.Accounts = func(_, _, fallback string) string { return fallback }
 	}
 	return &Eraser{Config: c, pause: 100 * time.Millisecond, erasures: promauto.With(c.Metrics).NewCounter(prometheus.CounterOpts{
 		Name: "whatsapp_flows_worker_erasures_total", Help: "Erasures of one person's data that were carried out."})}
@@ -154,7 +167,7 @@ func (e *Eraser) Erase(ctx context.Context, r Request) (*Report, error) {
 	for _, what := range stores {
 		report.Erased[what] = 0
 	}
-	known := newSubject(r, value)
+	known := newSubject(r, value, e.Accounts)
 	if err := e.pass(ctx, known, report); err != nil {
 		return nil, quiet(err)
 	}

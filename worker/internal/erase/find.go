@@ -18,6 +18,9 @@ type subject struct {
 	value string
 	who   *person
 
+	accounts  func(phoneNumberID, waba, fallback string) string
+	elsewhere map[step]bool // webhooks that name the person where another account's data are
+
 	contacts map[uuid.UUID]bool
 	// hashes are of the tokens that are this person's alone. One that several
 	// people answered under says nothing of whose a session or step is.
@@ -54,8 +57,8 @@ type message struct {
 	position int32
 }
 
-func newSubject(r Request, value string) *subject {
-	s := &subject{Request: r, value: value, who: newPerson(), contacts: map[uuid.UUID]bool{}, hashes: map[string]bool{}, shared: map[string]bool{},
+func newSubject(r Request, value string, accounts func(phoneNumberID, waba, fallback string) string) *subject {
+	s := &subject{Request: r, value: value, who: newPerson(), accounts: accounts, elsewhere: map[step]bool{}, contacts: map[uuid.UUID]bool{}, hashes: map[string]bool{}, shared: map[string]bool{},
 		all: map[sessionKey]bool{}, statuses: set{}}
 	switch r.By {
 	case UserID:
@@ -73,9 +76,15 @@ func (s *subject) clone() *subject {
 	c := *s
 	c.who = &person{maps.Clone(s.who.phones), maps.Clone(s.who.users), maps.Clone(s.who.tokens), maps.Clone(s.who.claims), maps.Clone(s.who.wamids)}
 	c.contacts, c.hashes, c.shared, c.all = maps.Clone(s.contacts), maps.Clone(s.hashes), maps.Clone(s.shared), maps.Clone(s.all)
-	c.statuses = maps.Clone(s.statuses)
+	c.statuses, c.elsewhere = maps.Clone(s.statuses), maps.Clone(s.elsewhere)
 	c.sessions, c.responses, c.steps, c.messages = nil, nil, nil, nil
 	return &c
+}
+
+// ours says which changes belong to the account in which is erased, in a webhook
+// that the secret of account verified.
+func (s *subject) ours(account string) ownership {
+	return func(phoneNumberID, waba string) bool { return s.accounts(phoneNumberID, waba, account) == s.Account }
 }
 
 // people says whether whole contacts are erased, not only what is under a token.

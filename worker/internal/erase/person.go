@@ -49,9 +49,7 @@ type said struct {
 func listen(element *jsontree.Node) said {
 	var s said
 	s.phones, s.users = texts(element, phoneNames), texts(element, userNames)
-	if ids := texts(element, []string{"id"}); len(ids) > 0 {
-		s.wamid = ids[len(ids)-1]
-	}
+	s.wamid = last(texts(element, []string{"id"}))
 	return s
 }
 

@@ -112,7 +112,7 @@ func (e *Eraser) eraseDeadStreams(ctx context.Context, s *subject, c *counts) er
 		key := e.Keys.DeadEvents(shard)
 		if _, err := e.each(ctx, key, 0, func(m redis.XMessage) error {
 			// Its row in dead_entries is the record, and holds what is others'.
-			if v, _ := s.who.judge(fieldsOf(m), needles); v == others {
+			if v, _ := s.judge(fieldsOf(m), needles); v == others {
 				return nil
 			}
 			c.add(redisDeadEntries, 1)
@@ -226,7 +226,7 @@ func (e *Eraser) unstored(ctx context.Context, s *subject) (n int64, all bool, e
 	all = true
 	for _, key := range e.streams() {
 		whole, err := e.each(ctx, key, searched, func(m redis.XMessage) error {
-			if v, _ := s.who.judge(fieldsOf(m), needles); v != others {
+			if v, _ := s.judge(fieldsOf(m), needles); v != others {
 				n++
 			}
 			return nil

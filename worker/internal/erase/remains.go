@@ -41,6 +41,9 @@ func (e *Eraser) remains(ctx context.Context, s *subject, report *Report, draine
 		report.remain("steps of flows without a session", 0, time.Time{},
 			"they hold no identity, so whose they are cannot be told: they go with the days they belong to")
 	}
+	if n := int64(len(s.elsewhere)); n > 0 && s.OtherAccounts {
+		report.remain("webhooks of other accounts", n, time.Time{}, "they name the person too: erase in those accounts as well, if it is to be forgotten there")
+	}
 	if err := e.former(ctx, s, report); err != nil {
 		return err
 	}

@@ -77,15 +77,18 @@ type touched struct {
 const eventsAtOnce = 16
 
 const selectEvents = `
-	SELECT e.id, e.received_at, e.body, coalesce(e.problem, '') FROM webhook_events e
+	SELECT e.id, e.received_at, e.account, e.body, coalesce(e.problem, '') FROM webhook_events e
 	JOIN unnest($1::uuid[], $2::timestamptz[]) AS u(id, at) ON e.received_at = u.at AND e.id = u.id FOR UPDATE OF e`
 
 const updateEvent = `UPDATE webhook_events SET body = $3, problem = $4 WHERE received_at = $2 AND id = $1`
 
 // Raw webhooks that say nothing of who is in them: they could not be read, or
-// not completely.
+// not completely. One that another account's secret verified is another account's,
+// unless it brought messages to this one too.
 const selectProblems = `
-	SELECT id, received_at FROM webhook_events
+	SELECT id, received_at, account = $3 OR EXISTS (
+		SELECT FROM webhook_messages m WHERE m.event_at = e.received_at AND m.event_id = e.id AND m.account = $3)
+	FROM webhook_events e
 	WHERE (problem IS NOT NULL OR $2) AND EXISTS (SELECT FROM unnest($1::bytea[]) AS n(text) WHERE position(n.text IN body) > 0)`
 
 func (s *subject) eraseEvents(ctx context.Context, tx pgx.Tx, c *counts) (touched, error) {
@@ -104,13 +107,17 @@ func (s *subject) eraseEvents(ctx context.Context, tx pgx.Tx, c *counts) (touche
 		for i, n := range needles {
 			texts[i] = n.text
 		}
-		rows, err := tx.Query(ctx, selectProblems, texts, s.EveryBody)
+		rows, err := tx.Query(ctx, selectProblems, texts, s.EveryBody, s.Account)
 		if err != nil {
 			return done, err
 		}
 		var at step
-		if _, err := pgx.ForEachRow(rows, []any{&at.id, &at.at}, func() error {
-			if positions[at] == nil {
+		var ours bool
+		if _, err := pgx.ForEachRow(rows, []any{&at.id, &at.at, &ours}, func() error {
+			switch {
+			case !ours:
+				s.elsewhere[at] = true
+			case positions[at] == nil:
 				positions[at] = nil
 			}
 			return nil
@@ -137,19 +144,22 @@ func (s *subject) eraseSome(ctx context.Context, tx pgx.Tx, part []step, positio
 	}
 	b := &pgx.Batch{}
 	var at step
+	var account, problem string
 	var body []byte
-	var problem string
-	if _, err := pgx.ForEachRow(rows, []any{&at.id, &at.at, &body, &problem}, func() error {
-		left, elements, whole, ok := cut(body, s.who, positions[at])
+	if _, err := pgx.ForEachRow(rows, []any{&at.id, &at.at, &account, &body, &problem}, func() error {
+		left := cut(body, s.who, positions[at], s.ours(account))
+		if left.elsewhere || !left.ok && account != s.Account {
+			s.elsewhere[at] = true
+		}
 		switch {
-		case !ok && !in(body, needles), ok && elements == 0:
+		case !left.ok && (account != s.Account || !in(body, needles)), left.ok && left.elements == 0:
 			return nil
-		case !ok:
-			left, whole = redacted, true
+		case !left.ok:
+			left.body, left.whole = redacted, true
 			problem = "" // it is about bytes that are not there any more
 		}
-		note := fmt.Sprintf("redacted: %d elements were erased", elements)
-		if whole {
+		note := fmt.Sprintf("redacted: %d elements were erased", left.elements)
+		if left.whole {
 			done.whole = append(done.whole, at.id)
 			c.add(eventsRedacted, 1)
 			note = "redacted: erased"
@@ -160,7 +170,7 @@ func (s *subject) eraseSome(ctx context.Context, tx pgx.Tx, part []step, positio
 		if problem != "" {
 			note = problem + "; " + note
 		}
-		b.Queue(updateEvent, at.id, at.at, left, note)
+		b.Queue(updateEvent, at.id, at.at, left.body, note)
 		return nil
 	}); err != nil {
 		return err

@@ -65,13 +65,14 @@ func (w *Writer) housekeep(ctx context.Context) {
 		}
 	}
 	warn("creating partitions", store.CreatePartitions(ctx, w.pool, time.Now()))
+	warn("moving rows to the partitions of their days", store.EmptyDefaults(ctx, w.pool, time.Now()))
 	warn("purging dedup keys", store.PurgeKeys(ctx, w.pool))
 	warn("dropping old partitions", store.DropPartitions(ctx, w.pool, time.Now(), w.config.Retention, w.dropped))
-	for _, table := range store.Partitioned() {
-		used, err := store.DefaultUsed(ctx, w.pool, table)
-		warn("looking into a default partition", err)
+	used, err := store.DefaultUsed(ctx, w.pool, time.Now())
+	warn("looking into the default partitions", err)
+	for table, is := range used {
 		value := 0.0
-		if used {
+		if is {
 			value = 1
 		}
 		w.metrics.defaultRows.WithLabelValues(table).Set(value)

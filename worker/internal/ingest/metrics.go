@@ -34,7 +34,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		gaps: f.NewGauge(prometheus.GaugeOpts{Name: prefix + "edge_seq_gaps",
 			Help: "Writing processes of which entries are known to be lost."}),
 		defaultRows: f.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + "default_partition_used",
-			Help: "1 if the default partition of the table holds rows: a day's partition was missing."}, []string{"table"}),
+			Help: "1 if the default partition of the table holds rows that could not be moved to the partition of their day."}, []string{"table"}),
 		dropped: f.NewCounterVec(prometheus.CounterOpts{Name: prefix + "partitions_dropped_total",
 			Help: "Daily partitions that were older than the retention says."}, []string{"table"}),
 	}

@@ -25,9 +25,9 @@ func (a Accounts) Of(phoneNumberID, wabaID, fallback string) string {
 	return fallback
 }
 
-// readAccounts reads META_PHONE_NUMBER_ID and META_WABA_ID: ids, which belong
+// ReadAccounts reads META_PHONE_NUMBER_ID and META_WABA_ID: ids, which belong
 // to the default account, or account=id, separated by commas.
-func readAccounts(src setting.Source) (Accounts, error) {
+func ReadAccounts(src setting.Source) (Accounts, error) {
 	phones, err := idsByAccount(src, "META_PHONE_NUMBER_ID")
 	if err != nil {
 		return Accounts{}, err

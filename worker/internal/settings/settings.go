@@ -78,7 +78,7 @@ func ReadServe(src setting.Source) (Serve, error) {
 	if s.Callback, err = ReadCallback(src); err != nil {
 		return s, err
 	}
-	if s.Accounts, err = readAccounts(src); err != nil {
+	if s.Accounts, err = ReadAccounts(src); err != nil {
 		return s, err
 	}
 	if s.API, err = readAPI(src); err != nil {

@@ -31,8 +31,9 @@ type Name struct {
 // once, and two processes under one name would read each other's.
 //
 // The lock falls with the process. Should only its connection fall, it is taken
-// again; until then a second process may come to use the same name, which
-// doubles work but stores nothing twice.
+// again; until then a second process may come to use the same name. The two then
+// read each other's pending entries: that doubles work, but nothing is stored
+// twice or missed, and nothing that the other one stored counts as lost.
 func ClaimName(ctx context.Context, pool *pgxpool.Pool, base string) (*Name, error) {
 	conn, err := pgx.ConnectConfig(ctx, pool.Config().ConnConfig)
 	if err != nil {

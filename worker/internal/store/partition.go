@@ -2,12 +2,15 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
 )
 
 const (
@@ -15,6 +18,11 @@ const (
 	// every worker be down, or fail to create any, before rows go to the default
 	// partition.
 	daysAhead = 7
+
+	// daysBehind is how far back a day gets its partition when rows of it came
+	// while it had none. What is older, or further ahead than daysAhead, is of a
+	// clock that is wrong, and stays in the default partition.
+	daysBehind = 400
 
 	// keysKept is longer than Meta (7 days) or a stream redelivers anything.
 	keysKept = "31 days"
@@ -30,17 +38,22 @@ const (
 
 // partitioned are the tables that have a partition for each day.
 var partitioned = []daily{
-	{"attempts", "at", Attempts},
-	{"delivery_history", "finished_at", Attempts},
-	{"flow_steps", "at", Events},
-	{"webhook_events", "received_at", Events},
-	{"webhook_messages", "event_at", Events},
+	{table: "attempts", column: "at", class: Attempts},
+	{table: "delivery_history", column: "finished_at", class: Attempts},
+	{table: "flow_steps", column: "at", class: Events,
+		tells: []eventtype.Type{eventtype.FlowStarted, eventtype.FlowScreen, eventtype.FlowError}},
+	{table: "webhook_events", column: "received_at", class: Events, // what was said is in the webhook only
+		tells: []eventtype.Type{eventtype.WebhookReceived, eventtype.MessageReceived, eventtype.MessageStatus}},
+	{table: "webhook_messages", column: "event_at", class: Events,
+		tells: []eventtype.Type{eventtype.MessageReceived, eventtype.MessageStatus}},
 }
 
-// daily is a table, the column that is its day, and what its rows are.
+// daily is a table, the column that is its day, what its rows are, and the events
+// that are told from them: whose deliveries have that column as subject_at.
 type daily struct {
 	table, column string
 	class         Class
+	tells         []eventtype.Type
 }
 
 // partition is the name of the partition of a day.
@@ -79,6 +92,40 @@ func CreatePartitions(ctx context.Context, pool *pgxpool.Pool, now time.Time) er
 	})
 }
 
+// EmptyDefaults moves the rows of the default partitions to partitions of their
+// days, which it creates. It is apart from CreatePartitions because that may be
+// waited for, and this may be much. When another worker is at it, it does nothing.
+func EmptyDefaults(ctx context.Context, pool *pgxpool.Pool, now time.Time) error {
+	return exclusively(ctx, pool, partitionLock, func(conn *pgxpool.Conn) error {
+		var failed []error
+		for _, d := range partitioned {
+			// One table that cannot be locked must not keep the others.
+			failed = append(failed, d.emptyDefault(ctx, conn, now))
+		}
+		return errors.Join(failed...)
+	})
+}
+
+func (d daily) emptyDefault(ctx context.Context, conn *pgxpool.Conn, now time.Time) error {
+	from, before := movable(now)
+	days, err := d.daysInDefault(ctx, conn, from, before)
+	if err != nil {
+		return err
+	}
+	for _, day := range days {
+		if err := d.create(ctx, conn, day); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// movable are the days that may have a partition, as a moment and one after them.
+func movable(now time.Time) (from, before time.Time) {
+	today := now.UTC().Truncate(24 * time.Hour)
+	return today.AddDate(0, 0, -daysBehind), today.AddDate(0, 0, daysAhead+1)
+}
+
 // create attaches a table that was made beside: creating it as a
 // partition at once would lock the parent against every read and write. Rows of
 // that day that are in the default partition move with it, or the attachment
@@ -113,11 +160,19 @@ func (d daily) create(ctx context.Context, conn *pgxpool.Conn, day time.Time) er
 	return nil
 }
 
-// DefaultUsed says whether the default partition of table holds rows.
-func DefaultUsed(ctx context.Context, pool *pgxpool.Pool, table string) (used bool, err error) {
-	err = pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+pgx.Identifier{table + "_default"}.Sanitize()+")").Scan(&used)
-	if err != nil {
-		return false, fmt.Errorf("looking into the default partition of %s: %w", table, err)
+// DefaultUsed lists the tables whose default partition holds rows that belong
+// into a partition of their day.
+func DefaultUsed(ctx context.Context, pool *pgxpool.Pool, now time.Time) (used map[string]bool, err error) {
+	from, before := movable(now)
+	used = make(map[string]bool, len(partitioned))
+	for _, d := range partitioned {
+		var rows bool
+		// #nosec: every name is one of ours.
+		err := pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+d.table+"_default WHERE "+d.column+" >= $1 AND "+d.column+" < $2)", from, before).Scan(&rows)
+		if err != nil {
+			return nil, fmt.Errorf("looking into the default partition of %s: %w", d.table, err)
+		}
+		used[d.table] = rows
 	}
 	return used, nil
 }

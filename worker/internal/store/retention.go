@@ -53,9 +53,10 @@ type Dropped struct {
 }
 
 // DropPartitions drops the daily partitions that are older than keep says and
-// deletes such rows of the default partitions, in portions. What it removes is
-// told to report, also when it then fails. When another worker is at it, it does
-// nothing.
+// deletes the rows of such days from the default partitions, in portions. A day
+// from which an open delivery is still to be told stays until that has ended.
+// What is removed is told to report, also when something then fails. When another
+// worker is at it, it does nothing.
 //
 // A partition goes in one statement: Postgres refuses to detach concurrently
 // beside a default partition, and so nothing can be left half done by a crash.
@@ -79,16 +80,55 @@ func (d daily) dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Ti
 	if err != nil {
 		return err
 	}
-	for _, name := range partitions {
-		if err := drop(ctx, conn, name); err != nil {
+	for _, day := range partitions {
+		if needed, err := d.needed(ctx, conn, day); err != nil {
+			return err
+		} else if needed {
+			continue
+		}
+		if err := drop(ctx, conn, d.partition(day)); err != nil {
 			return err
 		}
-		report(Dropped{Table: d.table, Partition: name})
+		report(Dropped{Table: d.table, Partition: d.partition(day)})
+	}
+	days, err := d.daysInDefault(ctx, conn, time.Time{}, limit)
+	if err != nil {
+		return err
+	}
+	for _, day := range days {
+		if day.AddDate(0, 0, 1).After(limit) {
+			continue
+		}
+		if err := d.deleteDay(ctx, conn, day, report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// needed says whether an open delivery is about something of that day. Deliveries
+// are few: what is finished is not among them.
+func (d daily) needed(ctx context.Context, conn *pgxpool.Conn, day time.Time) (needed bool, err error) {
+	if len(d.tells) == 0 {
+		return false, nil
+	}
+	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM deliveries WHERE event_type = ANY ($1::text[]) AND subject_at >= $2 AND subject_at < $3)",
+		d.tells, day, day.AddDate(0, 0, 1)).Scan(&needed)
+	if err != nil {
+		return false, fmt.Errorf("looking for open deliveries about %s of %s: %w", d.table, day.Format(time.DateOnly), err)
+	}
+	return needed, nil
+}
+
+// deleteDay deletes one day from the default partition.
+func (d daily) deleteDay(ctx context.Context, conn *pgxpool.Conn, day time.Time, report func(Dropped)) error {
+	if needed, err := d.needed(ctx, conn, day); err != nil || needed {
+		return err
 	}
 	for {
 		// #nosec: every name is one of ours.
 		tag, err := conn.Exec(ctx, "DELETE FROM "+d.table+"_default WHERE ctid = ANY (ARRAY(SELECT ctid FROM "+d.table+"_default WHERE "+
-			d.column+" < $1 LIMIT $2))", limit, portion)
+			d.column+" >= $1 AND "+d.column+" < $2 LIMIT $3))", day, day.AddDate(0, 0, 1), portion)
 		if err != nil {
 			return fmt.Errorf("deleting old rows of %s_default: %w", d.table, err)
 		}
@@ -101,9 +141,29 @@ func (d daily) dropBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Ti
 	}
 }
 
-// endedBefore lists the partitions whose last moment is before limit, the oldest
-// first: those whose name and bounds both say so, as this worker makes them.
-func (d daily) endedBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) (names []string, err error) {
+// daysInDefault are the days, in UTC, of which the default partition holds rows
+// from one moment on and before another, the oldest first.
+func (d daily) daysInDefault(ctx context.Context, conn *pgxpool.Conn, from, before time.Time) ([]time.Time, error) {
+	// #nosec: every name is one of ours.
+	rows, err := conn.Query(ctx, "SELECT DISTINCT date_trunc('day', "+d.column+", 'UTC') FROM "+d.table+"_default WHERE "+
+		d.column+" >= $1 AND "+d.column+" < $2 ORDER BY 1", from, before)
+	if err != nil {
+		return nil, fmt.Errorf("looking into the default partition of %s: %w", d.table, err)
+	}
+	days, err := pgx.CollectRows(rows, pgx.RowTo[time.Time])
+	if err != nil {
+		return nil, fmt.Errorf("looking into the default partition of %s: %w", d.table, err)
+	}
+	for i := range days {
+		days[i] = days[i].UTC()
+	}
+	return days, nil
+}
+
+// endedBefore lists the days of the partitions whose last moment is before limit,
+// the oldest first: those whose name and bounds both say so, as this worker makes
+// them.
+func (d daily) endedBefore(ctx context.Context, conn *pgxpool.Conn, limit time.Time) (days []time.Time, err error) {
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'"); err != nil {
 			return err
@@ -120,7 +180,7 @@ func (d daily) endedBefore(ctx context.Context, conn *pgxpool.Conn, limit time.T
 			end := day.AddDate(0, 0, 1)
 			const at = "2006-01-02 15:04:05+00"
 			if ok && !end.After(limit) && bound == fmt.Sprintf("FOR VALUES FROM ('%s') TO ('%s')", day.Format(at), end.Format(at)) {
-				names = append(names, name)
+				days = append(days, day)
 			}
 			return nil
 		})
@@ -129,7 +189,7 @@ func (d daily) endedBefore(ctx context.Context, conn *pgxpool.Conn, limit time.T
 	if err != nil {
 		return nil, fmt.Errorf("listing the partitions of %s: %w", d.table, err)
 	}
-	return names, nil
+	return days, nil
 }
 
 // drop drops one partition, tried again with more patience while others hold its

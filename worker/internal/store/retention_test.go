@@ -279,11 +279,96 @@ func TestDroppingThatIsKilled(t *testing.T) {
 	if err := holder.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.drop(store.Retention{Attempts: 95}); err != nil {
-		t.Fatal(err)
-	}
-	r.expectRows("attempts", 2)
+	testkit.Eventually(t, "the next round, once the killed session's lock is gone", func() bool {
+		if err := r.drop(store.Retention{Attempts: 95}); err != nil {
+			t.Fatal(err)
+		}
+		return r.count("SELECT count(*) FROM attempts") == 2
+	})
 	if n := r.count(fmt.Sprintf("SELECT count(*) FROM pg_class WHERE relname LIKE 'attempts_%s%%'", r.now.AddDate(0, 0, -99).Format("20060102"))); n != 0 {
 		t.Error("the partition is still there")
 	}
+}
+
+// An endpoint was disabled for months. What is still to be told to it is kept,
+// in partitions of days and in the default partition, and nothing else is.
+func TestWhatOpenDeliveriesAreAboutIsKept(t *testing.T) {
+	for name, c := range map[string]struct {
+		event string
+		kept  []string // tables
+	}{
+		"a raw webhook": {"webhook.received", []string{"webhook_events"}},
+		"a message":     {"message.received", []string{"webhook_events", "webhook_messages"}},
+		"a status":      {"message.status", []string{"webhook_events", "webhook_messages"}},
+		"a screen":      {"flow.screen", []string{"flow_steps"}},
+		"an answer":     {"flow.completed", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := retain(t)
+			endpoint := r.endpoint()
+			for _, table := range store.Partitioned() {
+				for _, daysAgo := range []int{150, 160} {
+					r.insert(table, daysAgo) // days without a partition
+				}
+			}
+			for _, daysAgo := range []int{99, 150} {
+				r.deliver(endpoint, c.event, r.now.AddDate(0, 0, -daysAgo))
+			}
+			if err := r.drop(store.Retention{Events: 95, Attempts: 95}); err != nil {
+				t.Fatal(err)
+			}
+			for _, table := range store.Partitioned() {
+				want := 2
+				if slices.Contains(c.kept, table) {
+					want = 4
+				}
+				r.expectRows(table, want)
+			}
+			if _, err := r.pool.Exec(t.Context(), "DELETE FROM deliveries"); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.drop(store.Retention{Events: 95, Attempts: 95}); err != nil {
+				t.Fatal(err)
+			}
+			for _, table := range store.Partitioned() {
+				r.expectRows(table, 2)
+			}
+		})
+	}
+}
+
+func (r *retained) endpoint() (id string) {
+	r.Helper()
+	err := r.pool.QueryRow(r.Context(), `INSERT INTO callback_endpoints (id, name, url, secrets, timeout_ms, max_attempts)
+		VALUES (gen_random_uuid(), 'crm', 'https://example.com', '{whsec_x}', 1000, 5) RETURNING id::text`).Scan(&id)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return id
+}
+
+func (r *retained) deliver(endpoint, event string, subjectAt time.Time) {
+	r.Helper()
+	_, err := r.pool.Exec(r.Context(), `INSERT INTO deliveries (id, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, state)
+		VALUES (gen_random_uuid(), $1, $2, gen_random_uuid(), $3, gen_random_uuid(), $3, 'due')`, endpoint, event, subjectAt)
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+// A row without a partition of its day is kept as long as one with it: until its
+// whole day is old enough.
+func TestDayThatHasNotEndedLongEnoughAgo(t *testing.T) {
+	r := retain(t)
+	noon := r.now.AddDate(0, 0, -110).Truncate(24 * time.Hour).Add(12 * time.Hour)
+	for _, at := range []time.Time{noon.Add(-11 * time.Hour), noon.Add(-36 * time.Hour)} {
+		if _, err := r.pool.Exec(t.Context(), minimal["webhook_events"], at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.now = noon.AddDate(0, 0, 10)
+	if err := r.drop(store.Retention{Events: 10}); err != nil {
+		t.Fatal(err)
+	}
+	r.expectRows("webhook_events_default", 1)
 }

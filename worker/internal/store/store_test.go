@@ -207,11 +207,11 @@ func TestPartitions(t *testing.T) {
 	}
 	used := func() bool {
 		t.Helper()
-		used, err := store.DefaultUsed(ctx, pool, "webhook_events")
+		used, err := store.DefaultUsed(ctx, pool, now)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return used
+		return used["webhook_events"]
 	}
 	if !used() {
 		t.Fatal("the default partition is empty before there are others")
@@ -230,5 +230,40 @@ func TestPartitions(t *testing.T) {
 	}
 	if rows != 1 || partitions != 9 {
 		t.Errorf("%d rows in %d partitions, expected 1 in 9", rows, partitions)
+	}
+}
+
+// Rows came while every worker failed to create partitions, days ago; others are
+// of clocks that are wrong.
+func TestRowsOfDaysThatHadNoPartition(t *testing.T) {
+	pool := testkit.Database(t)
+	ctx, now := t.Context(), time.Now().UTC()
+	if err := store.CreatePartitions(ctx, pool, now); err != nil {
+		t.Fatal(err)
+	}
+	for _, daysAgo := range []int{1, 3, 3, 399, 500, -30} {
+		for _, table := range store.Partitioned() {
+			if _, err := pool.Exec(ctx, minimal[table], now.AddDate(0, 0, -daysAgo)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 2 {
+		if err := store.EmptyDefaults(ctx, pool, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	used, err := store.DefaultUsed(ctx, pool, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range store.Partitioned() {
+		var all, left int
+		if err := pool.QueryRow(ctx, "SELECT (SELECT count(*) FROM "+table+"), (SELECT count(*) FROM "+table+"_default)").Scan(&all, &left); err != nil {
+			t.Fatal(err)
+		}
+		if all != 6 || left != 2 || used[table] {
+			t.Errorf("%s has %d rows, %d of them in its default partition, which is reported as used: %t; expected 6, 2, false", table, all, left, used[table])
+		}
 	}
 }

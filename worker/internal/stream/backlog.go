@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,10 +28,12 @@ func (r *Readers) watch(ctx context.Context, client redis.UniversalClient) {
 // measure sets the gauges of every stream, asked for in one round trip. What
 // fails leaves its gauge as it was: the readers report what is wrong.
 func (r *Readers) measure(ops context.Context, client redis.UniversalClient) {
-	lengths, pendings := make([]*redis.IntCmd, len(r.readers)), make([]*redis.XPendingCmd, len(r.readers))
+	lengths, lefts := make([]*redis.IntCmd, len(r.readers)), make([]*redis.XPendingExtCmd, len(r.readers))
 	_, _ = client.Pipelined(ops, func(p redis.Pipeliner) error { // each command has its own error
 		for i, reader := range r.readers {
-			lengths[i], pendings[i] = p.XLen(ops, reader.key), p.XPending(ops, reader.key, keyspace.Group)
+			lengths[i] = p.XLen(ops, reader.key)
+			lefts[i] = p.XPendingExt(ops, &redis.XPendingExtArgs{
+				Stream: reader.key, Group: keyspace.Group, Idle: r.config.MinIdle, Start: "-", End: "+", Count: 100})
 		}
 		return nil
 	})
@@ -41,21 +42,17 @@ func (r *Readers) measure(ops context.Context, client redis.UniversalClient) {
 		if n, err := lengths[i].Result(); err == nil {
 			r.metrics.lag.WithLabelValues(name).Set(float64(n))
 		}
-		if p, err := pendings[i].Result(); err == nil {
-			r.metrics.oldestPending.WithLabelValues(name).Set(age(p))
+		if left, err := lefts[i].Result(); err == nil {
+			r.metrics.oldestPending.WithLabelValues(name).Set(longest(left).Seconds())
 		}
 	}
 }
 
-// age is how long ago the oldest pending entry was appended, in seconds.
-func age(p *redis.XPending) float64 {
-	ms, _, ok := strings.Cut(p.Lower, "-")
-	if !ok || p.Count == 0 {
-		return 0
+// longest is how long no worker has read or renewed the pending entry of which
+// that is longest ago. Not how old an entry is: after an outage all are old.
+func longest(left []redis.XPendingExt) (idle time.Duration) {
+	for _, p := range left {
+		idle = max(idle, p.Idle)
 	}
-	at, err := strconv.ParseInt(ms, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return max(time.Since(time.UnixMilli(at)).Seconds(), 0)
+	return idle
 }

@@ -22,6 +22,7 @@ var errAbandoned = errors.New("stopped before the batch was stored")
 // batch is what one reader has in hand.
 type batch struct {
 	entries []Entry
+	weight  int         // bytes of the entries
 	trial   *trial      // nil for entries that were just read for the first time
 	done    chan stored // one result, always
 }
@@ -48,7 +49,7 @@ func (r *Readers) write(ctx context.Context, work <-chan *batch) {
 		}
 		group := []*batch{first}
 		entries := append([]Entry(nil), first.entries...)
-		bytes := weigh(first.entries)
+		bytes := first.weight
 	merge:
 		for !first.alone() && len(entries) < maxEntries && bytes < maxBytes {
 			select {
@@ -62,7 +63,7 @@ func (r *Readers) write(ctx context.Context, work <-chan *batch) {
 				}
 				group = append(group, b)
 				entries = append(entries, b.entries...)
-				bytes += weigh(b.entries)
+				bytes += b.weight
 			default:
 				break merge
 			}
@@ -98,7 +99,10 @@ func (r *Readers) store(ctx context.Context, group []*batch, entries []Entry) ([
 			return dead, nil
 		}
 		if errors.Is(err, errUncounted) {
-			return nil, err // of Redis; its reader begins again
+			// Of Redis: its reader begins again. Nobody may have anything else in
+			// hand, so that nothing would open the gate after this.
+			r.gate.reopen()
+			return nil, err
 		}
 		r.gate.close()
 		r.metrics.writeErrors.Inc()

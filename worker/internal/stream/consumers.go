@@ -12,6 +12,10 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 )
 
+// firstSweep is how long after its start a reader first sweeps: not while it
+// catches up with what came before.
+const firstSweep = 5 * time.Minute
+
 // sweepScript removes consumers that hold nothing and were not heard of, and
 // returns their names. XGROUP DELCONSUMER drops a consumer's pending entries,
 // after which nobody can read them: that there are none must be known in the

@@ -39,6 +39,7 @@ func TestConsumersThatAreGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	s.config.SweepEvery = 1 // nanosecond
 	_, stop := s.run()
 	s.add(key, 1)
 	testkit.Eventually(t, "this worker has looked at the consumers and read on", func() bool { return len(s.storedIDs()) == 1 })
@@ -47,7 +48,7 @@ func TestConsumersThatAreGone(t *testing.T) {
 		t.Errorf("consumers that were heard of today: %v, expected all to stay", names)
 	}
 
-	s.config.ConsumerIdle, s.config.SweepEvery = 1, 1 // nanoseconds
+	s.config.ConsumerIdle = 1
 	s.config.Metrics = newRegistry()
 	_, stop = s.run()
 	testkit.Eventually(t, "those that hold nothing are removed", func() bool {

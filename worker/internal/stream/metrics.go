@@ -29,7 +29,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		lag: f.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + "stream_lag_entries",
 			Help: "Entries in the stream: what is committed is deleted, so this is the backlog."}, []string{"stream"}),
 		oldestPending: f.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + "stream_oldest_pending_seconds",
-			Help: "Age of the oldest entry that a worker has read and not acknowledged."}, []string{"stream"}),
+			Help: "How long no worker has held the pending entry that was left longest; 0 while none was left for as long as it takes to be taken over."}, []string{"stream"}),
 		lost:      counter("stream_entries_lost_total", "Pending entries that were deleted from the stream before they were stored. Alert above 0."),
 		recreated: counter("stream_group_recreated_total", "Consumer groups that had to be created again while running. Alert above 0."),
 		dead:      counter("stream_entries_dead_total", "Entries moved to a dead stream because they can never be stored."),

@@ -25,6 +25,7 @@ func (r *reader) drain(ctx, ops context.Context) error {
 			return fmt.Errorf("XPENDING: %w", err)
 		}
 		if len(pending) == 0 {
+			r.charged = nil
 			r.progress.Store(time.Now().UnixMilli())
 			return nil
 		}
@@ -78,29 +79,33 @@ func (r *reader) reread(ops context.Context, ids []string) (entries []Entry, gon
 	return entries, gone, nil
 }
 
-// lostPending reports pending entries that were deleted, and takes them off the
-// list. Each is counted once, also when the reply of XACK is lost.
+// lostPending takes pending entries that were deleted off the list, and reports
+// those that were still on it. What is stored is acknowledged and deleted in one
+// step, so the others were stored by a worker of the same name meanwhile.
+//
+// When the reply of XACK is lost, they are not reported here: the numbers of
+// their edges have a gap, which is.
 func (r *reader) lostPending(ops context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	var fresh []string
-	for _, id := range ids {
-		if !r.missed[id] {
-			fresh = append(fresh, id)
+	replies := make([]*redis.IntCmd, len(ids))
+	_, err := r.server.Pipelined(ops, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			replies[i] = p.XAck(ops, r.key, keyspace.Group, id)
+		}
+		return nil
+	})
+	var lost []string
+	for i, reply := range replies {
+		if reply.Val() == 1 {
+			lost = append(lost, ids[i])
 		}
 	}
-	r.lost(fresh)
-	if r.missed == nil {
-		r.missed = make(map[string]bool)
-	}
-	for _, id := range fresh {
-		r.missed[id] = true
-	}
-	if err := r.server.XAck(ops, r.key, keyspace.Group, ids...).Err(); err != nil {
+	r.lost(lost)
+	if err != nil {
 		return fmt.Errorf("XACK: %w", err)
 	}
-	r.missed = nil
 	return nil
 }
 

@@ -29,13 +29,13 @@ type reader struct {
 	// reply in the pending list.
 	server redis.UniversalClient
 
-	progress atomic.Int64    // Unix ms of the last answer after which nothing was left in hand
-	created  bool            // the group has existed while this process ran
-	looked   time.Time       // last look for entries that others left pending
-	cursor   string          // where that look goes on
-	swept    time.Time       // last look for consumers that are gone
-	size     int             // bytes of an entry, as of the last reads
-	missed   map[string]bool // pending entries that were counted as lost and may not be off the list yet
+	progress atomic.Int64     // Unix ms of the last answer after which nothing was left in hand
+	created  bool             // the group has existed while this process ran
+	looked   time.Time        // last look for entries that others left pending
+	cursor   string           // where that look goes on
+	swept    time.Time        // last look for consumers that are gone
+	size     int              // bytes of an entry, as of the last reads
+	charged  map[string]int64 // counts of pending entries before this process raised them; see trial
 }
 
 // run reads until ctx ends. After every error it begins again with the entries
@@ -43,6 +43,7 @@ type reader struct {
 // them there.
 func (r *reader) run(ctx context.Context) {
 	pause := backoff{first: 100 * time.Millisecond, limit: 2 * time.Second}
+	r.swept = time.Now().Add(min(firstSweep, r.set.config.SweepEvery) - r.set.config.SweepEvery)
 	for ctx.Err() == nil {
 		err := r.follow(ctx, &pause)
 		switch {
@@ -134,7 +135,6 @@ func (r *reader) read(ops context.Context) ([]Entry, error) {
 		}
 	}
 	if len(entries) > 0 {
-		r.size = weigh(entries) / len(entries)
 		failpoint.Hit(failpoint.AfterRead)
 	}
 	return entries, nil
@@ -156,7 +156,8 @@ func (r *reader) store(ops context.Context, entries []Entry, trial *trial) error
 	if len(entries) == 0 {
 		return nil
 	}
-	b := &batch{entries: entries, trial: trial, done: make(chan stored, 1)}
+	b := &batch{entries: entries, weight: weigh(entries), trial: trial, done: make(chan stored, 1)}
+	r.size = b.weight / len(entries)
 	r.work <- b
 	renew := time.NewTicker(r.set.config.MinIdle / 3)
 	defer renew.Stop()

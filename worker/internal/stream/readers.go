@@ -98,6 +98,9 @@ func (r *Readers) newClient() redis.UniversalClient {
 	// Of a cluster each node has a pool of this size: all streams may be on one.
 	o.PoolSize = len(r.readers) + r.config.Writers + 2
 	o.MinIdleConns = 0
+	// Readers use theirs all the time. One that is left over may have died without
+	// a word meanwhile, which would cost whoever takes it ReadTimeout.
+	o.ConnMaxIdleTime = 3 * time.Second
 	o.MaxRetries, o.MaxRedirects = -1, -1
 	o.DialerRetries = 1 // or a server that is gone is noticed late: a reader tries again itself
 	o.ContextTimeoutEnabled = false

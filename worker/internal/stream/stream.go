@@ -63,7 +63,7 @@ type Config struct {
 
 	// ConsumerIdle is how long a consumer without pending entries must not have
 	// been heard of before it is removed from its group; default 24 h. SweepEvery
-	// is how often that is looked for; default 1 h.
+	// is how often that is looked for; default 1 h, the first time sooner.
 	ConsumerIdle, SweepEvery time.Duration
 
 	// StopTimeout is how long Run goes on storing what is in hand after its

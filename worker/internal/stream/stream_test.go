@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
@@ -256,4 +257,43 @@ func TestRedisDownAtStart(t *testing.T) {
 		t.Error("progress without Redis")
 	}
 	stop()
+}
+
+// Two workers came to use one name. One finds entries pending, the other stores,
+// acknowledges and deletes them, and then the first one looks for them.
+func TestWhatAWorkerOfTheSameNameStoredIsNotLost(t *testing.T) {
+	s := newSuite(t)
+	key := s.keys.Events(0)
+	s.add(key, 10)
+	s.leavePending(key, "w", 10, 1)
+	pending, err := s.client.XPendingExt(t.Context(), &redis.XPendingExtArgs{Stream: key, Group: keyspace.Group, Start: "-", End: "+", Count: 10}).Result()
+	if err != nil || len(pending) != 10 {
+		t.Fatalf("pending = %v, %v", pending, err)
+	}
+	ids := make([]string, len(pending))
+	for i, p := range pending {
+		ids[i] = p.ID
+	}
+	first, err := New(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := first.readers[0]
+	reader.server = s.client
+	if err := s.client.XDel(t.Context(), key, ids[0]).Err(); err != nil { // by somebody else
+		t.Fatal(err)
+	}
+	if err := reader.remove(t.Context(), ids[1:]); err != nil {
+		t.Fatal(err)
+	}
+	entries, gone, err := reader.reread(t.Context(), ids)
+	if err != nil || len(entries) != 0 || len(gone) != 10 {
+		t.Fatalf("%d entries, %v gone, %v", len(entries), gone, err)
+	}
+	if err := reader.lostPending(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.metric("stream_entries_lost_total"); n != 1 {
+		t.Errorf("%v entries counted as lost, expected the one that somebody deleted", n)
+	}
 }

@@ -84,16 +84,37 @@ func (t *trial) begin(ops context.Context) error {
 	if t == nil {
 		return nil
 	}
-	return t.set(ops, max(t.count, 1)+1)
+	if t.reader.charged == nil {
+		t.reader.charged = make(map[string]int64)
+	}
+	for _, id := range t.ids { // first: also what fails may have been done
+		t.reader.charged[id] = t.count
+	}
+	return t.set(ops, t.count+1)
 }
 
 // end takes the charge back: the process is still there.
 //
-// Fails open: the next try sets the same count, so a process adds one at most.
+// Fails open: the reader knows what it could not take back, so a process adds
+// one at most.
 func (t *trial) end(ops context.Context) {
-	if t != nil {
-		_ = t.set(ops, max(t.count, 1))
+	if t == nil || t.set(ops, t.count) != nil {
+		return
 	}
+	for _, id := range t.ids {
+		delete(t.reader.charged, id)
+	}
+}
+
+// counted is how often a process ended while a pending entry was stored, plus
+// one. Redis says so, except where this very process raised the count and could
+// not put it back.
+func (r *reader) counted(p redis.XPendingExt) int64 {
+	count := max(p.RetryCount, 1)
+	if before, ok := r.charged[p.ID]; ok && count == before+1 {
+		return before
+	}
+	return count
 }
 
 // set also says that the entries are this consumer's, as renew does.
@@ -112,7 +133,7 @@ func (t *trial) set(ops context.Context, count int64) error {
 // onTrial is the beginning of a list of pending entries that is stored together,
 // at most limit of them.
 func (r *reader) onTrial(pending []redis.XPendingExt, limit int64) *trial {
-	t := &trial{reader: r, count: pending[0].RetryCount}
+	t := &trial{reader: r, count: r.counted(pending[0])}
 	switch {
 	case t.count >= aloneAfter:
 		t.alone, limit = true, 1
@@ -120,7 +141,7 @@ func (r *reader) onTrial(pending []redis.XPendingExt, limit int64) *trial {
 		t.alone, limit = true, min(few, limit)
 	}
 	for _, p := range pending {
-		if int64(len(t.ids)) == limit || max(p.RetryCount, 1) != max(t.count, 1) {
+		if int64(len(t.ids)) == limit || r.counted(p) != t.count {
 			break
 		}
 		t.ids = append(t.ids, p.ID)

@@ -281,3 +281,73 @@ func TestSuspectsAreTriedByThemselves(t *testing.T) {
 	s.add(s.keys.LargeEvents(1), 20)
 	s.eventuallyStored(64)
 }
+
+// A worker has nothing but pending entries in hand and the database is away, so
+// that nothing more is read; then Redis is away too. Both come back.
+func TestRedisGoesWhileTheDatabaseIsAway(t *testing.T) {
+	t.Parallel()
+	server := testkit.StartRedis(t)
+	proxy := testkit.NewProxy(t, server.Address)
+	proxy.Open()
+	s := onOwn(t, redis.UniversalOptions{Addrs: []string{proxy.Address}}, 1)
+	s.client = server.Client()
+	key := s.keys.Events(0)
+	s.add(key, 10)
+	s.leavePending(key, "w", 10, 1)
+	tried := make(chan struct{}, 1)
+	s.setFail(func([]Entry) ([]Dead, error) {
+		proxy.Cut()
+		s.setFail(nil)
+		tried <- struct{}{}
+		return nil, errors.New("connection refused")
+	})
+	s.run()
+	<-tried
+	testkit.Eventually(t, "a reader that found Redis away", func() bool { return s.metric("stream_read_errors_total") > 0 })
+	proxy.Open()
+	s.add(key, 10)
+	s.eventuallyStored(20)
+}
+
+// A network that loses the very commands that put a count back, again and again:
+// the process is alive, so nothing may count against what it stores.
+func TestCommandsThatAreLost(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(proxy *testkit.Proxy) error{
+		"the count is not put back after a failed try": func(proxy *testkit.Proxy) error {
+			proxy.LoseRequests("xclaim", 2) // nor is the next try counted
+			return errors.New("connection refused")
+		},
+		"what is stored is not acknowledged": func(proxy *testkit.Proxy) error {
+			proxy.LoseRequests("xack", 1)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := testkit.StartRedis(t)
+			proxy := testkit.NewProxy(t, server.Address)
+			proxy.Open()
+			s := onOwn(t, redis.UniversalOptions{Addrs: []string{proxy.Address}}, 1)
+			s.client = server.Client()
+			key := s.keys.Events(0)
+			s.add(key, 1)
+			s.leavePending(key, "w", 1, 1)
+			tries := 0 // of one entry, one after the other
+			s.setFail(func([]Entry) ([]Dead, error) {
+				if tries++; tries > deadAfter {
+					return nil, nil
+				}
+				return nil, lose(proxy)
+			})
+			s.run()
+			s.eventuallyEmpty()
+			if n := s.metric("stream_entries_dead_total"); n != 0 {
+				t.Errorf("%v entries were given up", n)
+			}
+			if len(s.storedIDs()) == 0 {
+				t.Error("the entry was not stored")
+			}
+		})
+	}
+}

@@ -27,6 +27,9 @@ type Proxy struct {
 
 	request string // in lower case: what the replies to are lost
 	toLose  int
+
+	dropped string // the same of requests that are lost themselves
+	toDrop  int
 }
 
 // pair is a connection and the one behind it.
@@ -130,13 +133,26 @@ func (p *Proxy) RepliesToLose() int {
 	return p.toLose
 }
 
-// watch sees what a client sends.
-func (p *Proxy) watch(from *pair, sent []byte) {
+// LoseRequests breaks the connections of the next requests that hold part, such
+// as XCLAIM, before they get through.
+func (p *Proxy) LoseRequests(part string, times int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.dropped, p.toDrop = strings.ToLower(part), times
+}
+
+// watch sees what a client sends, and says whether it gets through.
+func (p *Proxy) watch(from *pair, sent []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.toDrop > 0 && strings.Contains(strings.ToLower(string(sent)), p.dropped) {
+		p.toDrop--
+		return false
+	}
 	if p.toLose > 0 && strings.Contains(strings.ToLower(string(sent)), p.request) && !from.breaking.Swap(true) {
 		p.toLose--
 	}
+	return true
 }
 
 func (p *Proxy) pair() (made *pair, remove func()) {
@@ -171,7 +187,7 @@ func (p *Proxy) forward(conn net.Conn) {
 			conn.Close() //nolint:errcheck // ends the other way
 		}
 	})
-	pair.pass(upstream, conn, func(sent []byte) bool { p.watch(pair, sent); return true })
+	pair.pass(upstream, conn, func(sent []byte) bool { return p.watch(pair, sent) })
 	upstream.Close() //nolint:errcheck // ends the other way
 	back.Wait()
 }

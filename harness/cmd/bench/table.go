@@ -84,11 +84,11 @@ func (o *Overload) print(w io.Writer) {
 }
 
 func (x *Worker) print(w io.Writer) {
-	fmt.Fprintf(w, "worker, webhook to commit (nothing pinned): %.0f a second, %.0f µs CPU each, RSS %.0f MB   %s\n\n", x.PerSecond, x.CPU, x.RSS, verdicts(x.Bars))
+	fmt.Fprintf(w, "worker, webhook to commit, of a backlog that waited, without endpoints (nothing pinned): %.0f a second, %.0f µs CPU each, RSS %.0f MB   %s\n\n", x.PerSecond, x.CPU, x.RSS, verdicts(x.Bars))
 }
 
 func (x *Callbacks) print(w io.Writer) {
-	fmt.Fprintf(w, "callbacks, row to receiver, signed, with attempt rows (nothing pinned): %.0f a second, %.0f µs CPU each, RSS %.0f MB   %s\n", x.PerSecond, x.CPU, x.RSS, verdicts(x.Bars))
+	fmt.Fprintf(w, "callbacks, row to attempt row, signed and answered (nothing pinned): %.0f a second, %.0f µs CPU each, RSS %.0f MB   %s\n", x.PerSecond, x.CPU, x.RSS, verdicts(x.Bars))
 	for _, b := range x.Beside {
 		fmt.Fprintf(w, "  %d a second to a healthy endpoint beside %s: p50 %.1f ms, p99 %.1f ms, max %.1f ms   %s\n", healthyRate, b.Name, b.P50/1000, b.P99/1000, b.Longest/1000, verdicts(b.Bars))
 	}

@@ -95,15 +95,16 @@ func (s *Scene) withheld(ctx context.Context, w *Worker) error {
 	if err := w.Launch(); err != nil {
 		return err
 	}
-	return waiting(ctx, tx, "a batch of what was pending waits")
+	return s.waitsFor(ctx, conn, "a batch of what was pending waits")
 }
 
-// waiting returns when another session waits for what this transaction has.
-func waiting(ctx context.Context, tx pgx.Tx, what string) error {
+// waitsFor returns when another session waits for what this one has. It asks by a
+// third one: inside of a transaction the list of sessions stays as it was.
+func (s *Scene) waitsFor(ctx context.Context, conn *pgx.Conn, what string) error {
+	pid := conn.PgConn().PID()
 	_, err := until(ctx, 30*time.Second, what, func(ctx context.Context) error {
-		var waiting int
-		err := tx.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))").Scan(&waiting)
-		if err == nil && waiting == 0 {
+		n, err := s.Number(ctx, "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY(pg_blocking_pids(pid))", int32(pid))
+		if err == nil && n == 0 {
 			err = errors.New("none does")
 		}
 		return err

@@ -112,41 +112,38 @@ func (s *Scene) hostiles(ctx context.Context, timeout time.Duration, traps *trap
 	errs = append(errs, err)
 	const forbidden = "is not a public address"
 	all = append(all,
-		failing(hostile{name: "nobody listens", url: "http://127.0.0.1:" + port, problem: "connection refused", atMost: slack}),
+		failing(hostile{name: "nobody listens", url: "http://" + net.JoinHostPort(allowed.Addr().String(), port), problem: "connection refused", atMost: slack}),
 		failing(hostile{name: "address of the cloud's metadata", url: "http://169.254.169.254/", problem: forbidden, atMost: slack}),
 		failing(hostile{name: "private address as IPv6", url: "http://[::ffff:10.0.0.1]/", problem: forbidden, atMost: slack}),
 	)
-	trapped := func(name, at string) {
-		all = append(all, failing(hostile{name: name, url: "http://" + at, problem: forbidden, atMost: slack}))
+	trapped := func(name, host, port string) {
+		all = append(all, failing(hostile{name: name, url: "http://" + net.JoinHostPort(host, port), problem: forbidden, atMost: slack}))
 	}
-	four, err := traps.at("127.0.0.2", "0")
+	trap, err := traps.set(s, "127.0.0.1", "0")
 	if err != nil {
 		return nil, "", err
 	}
-	trapped("address that is not allowed, where somebody listens", four)
-	trapped("the same address as IPv6", strings.Replace(four, "127.0.0.2", "[::ffff:127.0.0.2]", 1))
+	trapped("address that is not allowed, where somebody listens", "127.0.0.1", trap)
+	trapped("the same address as IPv6", "::ffff:127.0.0.1", trap)
 	errs = append(errs, serve(failing(hostile{name: "302 to an address that is not allowed", status: 302, atMost: slack}), func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, "http://"+four, http.StatusFound)
+		http.Redirect(w, r, "http://127.0.0.1:"+trap, http.StatusFound)
 	}))
-	if six, err := traps.at("::1", "0"); err == nil {
-		trapped("IPv6 address that is not allowed, where somebody listens", six)
+	if _, err := traps.set(s, "::1", trap); err == nil {
+		trapped("IPv6 address that is not allowed, where somebody listens", "::1", trap)
 	} else {
 		s.Note("not tried here, for there is no IPv6: an address of it (%v)", err)
 	}
-	// A name that leads to an address that is not allowed, as a rebinding DNS does.
-	if at, err := traps.name(ctx); err != nil {
-		return nil, "", err
-	} else if at != "" {
-		trapped("name that leads to an address that is not allowed", at)
+	if leadsAstray(ctx, "localhost") {
+		trapped("name that leads to an address that is not allowed", "localhost", trap)
 	} else {
-		s.Note("not tried here, for the hosts of this machine have none: a name that leads to an address that is not allowed")
+		s.Note("not tried here, for localhost is none: a name that leads to an address that is not allowed")
 	}
 	return all, authority.file, errors.Join(errs...)
 }
 
 // serveHostile runs a server until the scene ends and returns its URL.
 func (s *Scene) serveHostile(handler http.HandlerFunc, encrypt *tls.Config) (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(allowed.Addr().String(), "0"))
 	if err != nil {
 		return "", err
 	}
@@ -162,7 +159,7 @@ func (s *Scene) serveHostile(handler http.HandlerFunc, encrypt *tls.Config) (str
 }
 
 func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(allowed.Addr().String(), "0"))
 	if err != nil {
 		return "", err
 	}
@@ -241,14 +238,14 @@ func newAuthority(s *Scene) (*authority, error) {
 	return a, os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
 }
 
-// leaf is a certificate for 127.0.0.1 that is valid until ends.
+// leaf is a certificate for the address that is allowed, valid until ends.
 func (a *authority) leaf(ends time.Time) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(ends.Unix()), Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(ends.Unix()), Subject: pkix.Name{CommonName: allowed.Addr().String()}, IPAddresses: []net.IP{allowed.Addr().AsSlice()},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		NotBefore: time.Now().AddDate(-1, 0, 0), NotAfter: ends,
 	}
@@ -258,7 +255,12 @@ func (a *authority) leaf(ends time.Time) (tls.Certificate, error) {
 
 func hostileReceivers(ctx context.Context, s *Scene) error {
 	timeout := Pick(s, 3*time.Second, 15*time.Second)
-	traps := &traps{scene: s}
+	var err error
+	if s.Receiver, err = newReceiver(net.JoinHostPort(allowed.Addr().String(), "0"), s.Site.Secrets.CallbackSecret); err != nil {
+		return err
+	}
+	s.Defer(s.Receiver.close)
+	traps := new(traps)
 	receivers, trust, err := s.hostiles(ctx, timeout, traps)
 	if err != nil {
 		return err

@@ -335,7 +335,7 @@ func postgresCollides(ctx context.Context, s *Scene) error {
 		return err
 	}
 	for range Pick(s, 3, 20) {
-		if err := deadlock(ctx, conn); err != nil {
+		if err := s.deadlock(ctx, conn); err != nil {
 			return err
 		}
 	}
@@ -376,7 +376,7 @@ func postgresCollides(ctx context.Context, s *Scene) error {
 
 // deadlock takes a row that every batch needs at its end, waits until a batch
 // waits for it, and then asks for what that batch has since its beginning.
-func deadlock(ctx context.Context, conn *pgx.Conn) error {
+func (s *Scene) deadlock(ctx context.Context, conn *pgx.Conn) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err
@@ -385,7 +385,7 @@ func deadlock(ctx context.Context, conn *pgx.Conn) error {
 	if _, err := tx.Exec(ctx, "SELECT FROM stream_sources FOR UPDATE"); err != nil {
 		return err
 	}
-	if err := waiting(ctx, tx, "a batch waits"); err != nil {
+	if err := s.waitsFor(ctx, conn, "a batch waits"); err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, "LOCK TABLE event_keys IN SHARE MODE")

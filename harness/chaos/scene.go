@@ -92,7 +92,7 @@ func newScene(ctx context.Context, f Fault, o Options, v *Verdict) (s *Scene, er
 	}
 	s.Defer(s.Producer.close)
 	s.Redis = s.Producer.client
-	if s.Receiver, err = newReceiver(s.Site.Secrets.CallbackSecret); err != nil {
+	if s.Receiver, err = newReceiver("127.0.0.1:0", s.Site.Secrets.CallbackSecret); err != nil {
 		return s, err
 	}
 	s.Defer(s.Receiver.close)

@@ -4,25 +4,25 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os"
-	"strings"
 	"sync/atomic"
 )
 
+// allowed is the one network that callbacks may go to in the row of hostile
+// receivers. The rest of the loopback is as forbidden as 10.0.0.0/8 there, and
+// "localhost" is a name that leads to it.
+var allowed = netip.MustParsePrefix("127.0.0.2/32")
+
 // traps listen where no callback may go: a connection to one of them is a request
 // forgery that got through.
-type traps struct {
-	scene  *Scene
-	sprung atomic.Int64
-}
+type traps struct{ sprung atomic.Int64 }
 
-// at listens on an address and returns the host and port to aim at.
-func (t *traps) at(address, port string) (string, error) {
+// set listens on an address until the scene ends and returns its port.
+func (t *traps) set(s *Scene, address, port string) (string, error) {
 	listener, err := net.Listen("tcp", net.JoinHostPort(address, port))
 	if err != nil {
 		return "", err
 	}
-	t.scene.Defer(listener.Close)
+	s.Defer(listener.Close)
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -33,43 +33,21 @@ func (t *traps) at(address, port string) (string, error) {
 			conn.Close()
 		}
 	}()
-	return listener.Addr().String(), nil
+	_, port, err = net.SplitHostPort(listener.Addr().String())
+	return port, err
 }
 
-// name listens where a name of this machine's hosts leads to that is not allowed,
-// as a rebinding DNS would have it, and returns that name with its port; empty
-// without one.
-func (t *traps) name(ctx context.Context) (string, error) {
-	host, _ := os.Hostname() // one more candidate
-names:
-	for _, name := range []string{"ip6-localhost", "ip6-loopback", host} {
-		found, err := net.DefaultResolver.LookupHost(ctx, name)
-		if err != nil || len(found) == 0 {
-			continue
-		}
-		for _, address := range found {
-			if a, err := netip.ParseAddr(address); err != nil || !a.IsLoopback() || a == allowed.Addr() {
-				continue names
-			}
-		}
-		at, err := t.at(found[0], "0")
-		if err != nil {
-			continue
-		}
-		_, port, err := net.SplitHostPort(at)
-		if err != nil {
-			return "", err
-		}
-		for _, address := range found[1:] {
-			if _, err := t.at(address, port); err != nil && address != found[0] {
-				return "", err
-			}
-		}
-		return net.JoinHostPort(strings.TrimSuffix(name, "."), port), nil
+// leadsAstray says whether a name leads to addresses that are not allowed and to
+// no other, as one of a rebinding DNS does.
+func leadsAstray(ctx context.Context, name string) bool {
+	found, err := net.DefaultResolver.LookupHost(ctx, name)
+	if err != nil || len(found) == 0 {
+		return false
 	}
-	return "", nil
+	for _, text := range found {
+		if address, err := netip.ParseAddr(text); err != nil || !address.IsLoopback() || allowed.Contains(address) {
+			return false
+		}
+	}
+	return true
 }
-
-// allowed is the one network that callbacks may go to in the row of hostile
-// receivers: the rest of the loopback is as forbidden as 10.0.0.0/8.
-var allowed = netip.MustParsePrefix("127.0.0.1/32")

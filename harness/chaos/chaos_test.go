@@ -18,7 +18,15 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/webhook"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// testBuilds are the workers of every test here.
+var testBuilds = &builds{root: "../.."}
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		testBuilds.close()
+		os.Exit(code)
+	}))
+}
 
 // shortRows are the faults of the way from Redis to Postgres and on that take a few
 // seconds in short; make chaos has the others.
@@ -34,9 +42,7 @@ func TestFaultsInShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	// One worker for all: without WORKER_FAILPOINT the tag changes nothing.
-	b := &builds{root: root}
-	t.Cleanup(b.close)
-	bin, err := b.failpoints(t.Context())
+	bin, err := testBuilds.failpoints(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +53,7 @@ func TestFaultsInShort(t *testing.T) {
 			defer cancel()
 			v := Run(ctx, f, Options{Root: root, Bin: bin, Short: true, Say: t.Output(), Verbose: true,
 				Slack:  5, // other packages' tests run at the same time
-				builds: b})
+				builds: testBuilds})
 			if v.Error != "" {
 				t.Errorf("not run to its end: %s", v.Error)
 			}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"time"
@@ -53,49 +54,86 @@ func newSecret() string {
 const allDeliveries = `(SELECT event_id::text AS webhook, subject_id::text AS subject, state, endpoint_id, created_at FROM deliveries
 	UNION ALL SELECT event_id::text, subject_id::text, state, endpoint_id, created_at FROM delivery_history)`
 
-// latencies are the times from the commit of each answer since a moment to its
-// first callback, sorted.
-func (s *Scene) latencies(ctx context.Context, since, until time.Time) ([]time.Duration, error) {
+// waits are the times from the commit of answers to their first callback, sorted.
+type waits []time.Duration
+
+// never is the time of a callback that had not come when it was looked for.
+const never = time.Duration(math.MaxInt64)
+
+// p99 is the 99th percentile; never when more than one in a hundred had not come.
+func (w waits) p99() time.Duration {
+	if len(w) == 0 {
+		return 0
+	}
+	return w[len(w)*99/100]
+}
+
+func (w waits) String() string {
+	p99, late := "not reached", 0
+	if w.p99() != never {
+		p99 = duration(w.p99())
+	}
+	for _, d := range w {
+		if d == never {
+			late++
+		}
+	}
+	return fmt.Sprintf("%s (%d callbacks, %d of them not there %s later)", p99, len(w), late, grace)
+}
+
+// slower misses when the 99th percentile is beyond twice what it was and beyond
+// atLeast.
+func (s *Scene) slower(who string, was, is waits, atLeast time.Duration) {
+	switch {
+	case len(was) == 0 || len(is) == 0:
+		s.Miss("no callback was measured: this row shows nothing")
+	case was.p99() == never:
+		s.Miss("%s had callbacks that did not come in time before there was a fault: this row shows nothing", who)
+	case is.p99() > max(2*was.p99(), atLeast):
+		s.Miss("the 99th percentile of %s was %s and is %s", who, was, is)
+	}
+}
+
+// waits are those of the answers of a time.
+func (s *Scene) waits(ctx context.Context, since, until time.Time) (waits, error) {
 	rows, err := s.db.Query(ctx, `SELECT d.webhook, d.created_at FROM `+allDeliveries+` d JOIN callback_endpoints e ON e.id = d.endpoint_id
 		WHERE e.url = $1 AND d.created_at >= $2 AND d.created_at < $3`, s.Receiver.URL(), since, until)
 	if err != nil {
 		return nil, err
 	}
-	s.Receiver.mu.Lock()
-	defer s.Receiver.mu.Unlock()
-	var all []time.Duration
+	var all waits
 	var webhook string
 	var created time.Time
 	_, err = pgx.ForEachRow(rows, []any{&webhook, &created}, func() error {
+		s.Receiver.mu.Lock()
+		defer s.Receiver.mu.Unlock()
+		wait := never
 		if p := s.Receiver.posts[webhook]; p != nil {
-			all = append(all, p.first.Sub(created))
+			wait = p.first.Sub(created)
 		}
+		all = append(all, wait)
 		return nil
 	})
 	slices.Sort(all)
 	return all, err
 }
 
-// percentile99 of sorted values.
-func percentile99(all []time.Duration) time.Duration {
-	if len(all) == 0 {
-		return 0
-	}
-	return all[len(all)*99/100]
-}
+// grace is how long the last callbacks of a time that is measured are waited for.
+const grace = 2 * time.Second
 
-// measured lets the load run for a while and returns the latencies in it, once
-// the callbacks of its last answers are there.
-func (s *Scene) measured(ctx context.Context, d time.Duration) ([]time.Duration, error) {
+// measured lets the load run for a while and returns how long the callbacks of
+// its answers took. One that is not there after a while more counts as one that
+// never comes.
+func (s *Scene) measured(ctx context.Context, d time.Duration) (waits, error) {
 	since := time.Now()
 	if err := pause(ctx, d); err != nil {
 		return nil, err
 	}
 	end := time.Now()
-	if err := pause(ctx, 2*time.Second); err != nil {
+	if err := pause(ctx, grace); err != nil {
 		return nil, err
 	}
-	return s.latencies(ctx, since, end)
+	return s.waits(ctx, since, end)
 }
 
 func deadBesideHealthy(ctx context.Context, s *Scene) error {
@@ -133,15 +171,8 @@ func deadBesideHealthy(ctx context.Context, s *Scene) error {
 	if err != nil {
 		return err
 	}
-	was, is := percentile99(alone), percentile99(beside)
-	s.Note("healthy receiver, commit to callback, 99th percentile: %s alone (%d callbacks), %s beside a dead one with %d deliveries waiting (%d callbacks)",
-		duration(was), len(alone), duration(is), backlog, len(beside))
-	if len(alone) == 0 || len(beside) == 0 {
-		s.Miss("no callback was measured: this row shows nothing")
-	}
-	if is > max(2*was, 100*time.Millisecond) {
-		s.Miss("the healthy receiver's 99th percentile was %s and is %s", duration(was), duration(is))
-	}
+	s.Note("healthy receiver, commit to callback, 99th percentile: %s alone; %s beside a dead one with %d deliveries waiting", alone, beside, backlog)
+	s.slower("the healthy receiver", alone, beside, 100*time.Millisecond)
 	// The scene is not kept waiting for the dead one.
 	return s.Exec(ctx, "UPDATE callback_endpoints SET paused_until = now() + interval '1 day' WHERE name = 'dead'")
 }
@@ -203,15 +234,9 @@ func snapshotHeld(ctx context.Context, s *Scene) error {
 		s.Miss("the snapshot is %s old, postgres_oldest_xmin_seconds shows %g", held, shown)
 	}
 	_ = tx.Rollback(ctx) // it may have been ended by a guard, which is as good
-	was, is := percentile99(free), percentile99(late)
-	s.Note("at %d events/s, commit to callback, 99th percentile: %s without a snapshot (%d callbacks), %s with one held for %s (%d callbacks)",
-		s.Rate(), duration(was), len(free), duration(is), held, len(late))
-	if len(free) == 0 || len(late) == 0 {
-		s.Miss("no callback was measured: this row shows nothing")
-	}
-	if is > max(2*was, time.Second) {
-		s.Miss("the 99th percentile was %s without the snapshot and is %s with it", duration(was), duration(is))
-	}
+	rate, _ := s.Producer.Pace()
+	s.Note("at %.0f events/s (measured), commit to callback, 99th percentile: %s without a snapshot; %s with one held for %s", rate, free, late, held)
+	s.slower("the receiver", free, late, time.Second)
 	return nil
 }
 
@@ -230,10 +255,10 @@ func secretRotated(ctx context.Context, s *Scene) error {
 		if err := s.secrets(ctx, next, current); err != nil {
 			return err
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := s.sentSince(ctx); err != nil {
 			return err
 		}
-		// What was claimed before is sent by now: the receiver moves to the new one.
+		// What was claimed before is sent: the receiver moves to the new one.
 		if err := s.Receiver.Trust(next); err != nil {
 			return err
 		}
@@ -247,6 +272,39 @@ func secretRotated(ctx context.Context, s *Scene) error {
 	}
 	s.Note("%d callbacks, every one verified", s.Receiver.Total())
 	return nil
+}
+
+// sentSince returns when everything is sent that was claimed before now.
+func (s *Scene) sentSince(ctx context.Context) error {
+	var now time.Time
+	if err := s.db.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&now); err != nil {
+		return err
+	}
+	if err := s.none(ctx, "claims that were under way are over", `SELECT count(*) FROM pg_stat_activity
+		WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND xact_start < $1`, now); err != nil {
+		return err
+	}
+	rows, err := s.db.Query(ctx, "SELECT lease_id::text FROM deliveries WHERE state = 'leased'")
+	if err != nil {
+		return err
+	}
+	leases, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	return s.none(ctx, "what was claimed is sent", "SELECT count(*) FROM deliveries WHERE state = 'leased' AND lease_id = ANY($1::uuid[])", leases)
+}
+
+// none returns when a count is 0.
+func (s *Scene) none(ctx context.Context, what, count string, args ...any) error {
+	_, err := until(ctx, 30*time.Second, what, func(ctx context.Context) error {
+		n, err := s.Number(ctx, count, args...)
+		if err == nil && n > 0 {
+			err = fmt.Errorf("%d are left", n)
+		}
+		return err
+	})
+	return err
 }
 
 // secrets changes the endpoint of the environment as an operator would.

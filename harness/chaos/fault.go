@@ -27,9 +27,15 @@ type Fault struct {
 	// Bound is how long recovery may take; what is measured from and to is the
 	// fault's own business and stands in its Promise. Zero: nothing to recover.
 	Bound time.Duration
+	// Strict says that Slack does not stretch it: it is the time after which an
+	// orchestrator kills.
+	Strict bool
 
 	Topology   servers.Topology // of Redis
 	Failpoints bool             // the workers stop at failpoints when asked to
+	// Interrupted says that Redis itself takes nothing for a while, so that the
+	// load cannot be what it is to be.
+	Interrupted bool
 	// LongOnly says why the fault has no short form; empty when it has one.
 	LongOnly string
 
@@ -41,7 +47,7 @@ type Fault struct {
 
 // All are the faults in the order of their numbers.
 func All() []Fault {
-	all := slices.Concat(killFaults(), postgresFaults(), redisFaults(), topologyFaults(), networkFaults(), workerFaults(), deliveryFaults())
+	all := slices.Concat(killFaults(), postgresFaults(), redisFaults(), topologyFaults(), networkFaults(), workerFaults(), deliveryFaults(), bothFaults())
 	slices.SortStableFunc(all, func(a, b Fault) int { return a.Number - b.Number })
 	return all
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,8 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -29,13 +32,15 @@ type hostile struct {
 	url     string
 	status  int    // of each attempt; 0: none came
 	state   string // of the delivery in the end
+	problem string // that each attempt's error must name; empty: any
 	atMost  time.Duration
 	apart   time.Duration // between the two attempts at least; 0: there is one
 	apartBy time.Duration // and at most
 }
 
-// hostiles are the receivers. timeout is that of an attempt.
-func (s *Scene) hostiles(timeout time.Duration) ([]hostile, error) {
+// hostiles are the receivers, and the file of the authority that a worker is to
+// trust. timeout is that of an attempt.
+func (s *Scene) hostiles(ctx context.Context, timeout time.Duration, traps *traps) (all []hostile, trust string, err error) {
 	// A second attempt comes 5 s after the first, a fifth more or less, and is
 	// looked for several times a second.
 	const least, most = 4 * time.Second, 7 * time.Second
@@ -47,7 +52,6 @@ func (s *Scene) hostiles(timeout time.Duration) ([]hostile, error) {
 		return h
 	}
 	slack := 3 * time.Second // to connect, and for a busy machine
-	var all []hostile
 	serve := func(h hostile, handler http.HandlerFunc) error {
 		url, err := s.serveHostile(handler, nil)
 		h.url = url
@@ -86,28 +90,60 @@ func (s *Scene) hostiles(timeout time.Duration) ([]hostile, error) {
 		}),
 		serve(failing(hostile{name: "reset before any answer", atMost: slack}), func(w http.ResponseWriter, _ *http.Request) { raw(w, func(net.Conn) {}) }),
 	}
-	expired, err := expiredCertificate()
-	errs = append(errs, err)
-	url, err := s.serveHostile(func(http.ResponseWriter, *http.Request) {}, &tls.Config{Certificates: []tls.Certificate{expired}, MinVersion: tls.VersionTLS12})
-	errs = append(errs, err)
+	authority, err := newAuthority(s)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, h := range []struct {
+		hostile
+		ends time.Time
+	}{
+		{failing(hostile{name: "certificate expired", problem: "certificate has expired", atMost: slack}), time.Now().AddDate(0, 0, -1)},
+		// That the authority is trusted: the other one fails for its age alone.
+		{hostile{name: "certificate of the same authority that is valid", status: 200, state: "delivered", atMost: slack}, time.Now().AddDate(0, 0, 1)},
+	} {
+		leaf, err := authority.leaf(h.ends)
+		errs = append(errs, err)
+		h.url, err = s.serveHostile(func(http.ResponseWriter, *http.Request) {}, &tls.Config{Certificates: []tls.Certificate{leaf}, MinVersion: tls.VersionTLS12})
+		errs = append(errs, err)
+		all = append(all, h.hostile)
+	}
 	port, err := freePort()
 	errs = append(errs, err)
+	const forbidden = "is not a public address"
 	all = append(all,
-		failing(hostile{name: "certificate expired", url: url, atMost: slack}),
-		failing(hostile{name: "nobody listens", url: "http://127.0.0.1:" + port, atMost: slack}),
-		failing(hostile{name: "address of the cloud's metadata", url: "http://169.254.169.254/", atMost: slack}),
-		failing(hostile{name: "private address as IPv6", url: "http://[::ffff:10.0.0.1]/", atMost: slack}),
+		failing(hostile{name: "nobody listens", url: "http://" + net.JoinHostPort(allowed.Addr().String(), port), problem: "connection refused", atMost: slack}),
+		failing(hostile{name: "address of the cloud's metadata", url: "http://169.254.169.254/", problem: forbidden, atMost: slack}),
+		failing(hostile{name: "private address as IPv6", url: "http://[::ffff:10.0.0.1]/", problem: forbidden, atMost: slack}),
 	)
-	// A name that leads to an address that is not allowed, as a rebinding DNS does.
-	if found, err := net.DefaultResolver.LookupHost(context.Background(), "ip6-localhost"); err == nil && len(found) == 1 && found[0] == "::1" {
-		all = append(all, failing(hostile{name: "name that leads to a forbidden address", url: "http://ip6-localhost:" + port, atMost: slack}))
+	trapped := func(name, host, port string) {
+		all = append(all, failing(hostile{name: name, url: "http://" + net.JoinHostPort(host, port), problem: forbidden, atMost: slack}))
 	}
-	return all, errors.Join(errs...)
+	trap, err := traps.set(s, "127.0.0.1", "0")
+	if err != nil {
+		return nil, "", err
+	}
+	trapped("address that is not allowed, where somebody listens", "127.0.0.1", trap)
+	trapped("the same address as IPv6", "::ffff:127.0.0.1", trap)
+	errs = append(errs, serve(failing(hostile{name: "302 to an address that is not allowed", status: 302, atMost: slack}), func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://127.0.0.1:"+trap, http.StatusFound)
+	}))
+	if _, err := traps.set(s, "::1", trap); err == nil {
+		trapped("IPv6 address that is not allowed, where somebody listens", "::1", trap)
+	} else {
+		s.Note("not tried here, for there is no IPv6: an address of it (%v)", err)
+	}
+	if leadsAstray(ctx, "localhost") {
+		trapped("name that leads to an address that is not allowed", "localhost", trap)
+	} else {
+		s.Note("not tried here, for localhost is none: a name that leads to an address that is not allowed")
+	}
+	return all, authority.file, errors.Join(errs...)
 }
 
 // serveHostile runs a server until the scene ends and returns its URL.
 func (s *Scene) serveHostile(handler http.HandlerFunc, encrypt *tls.Config) (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(allowed.Addr().String(), "0"))
 	if err != nil {
 		return "", err
 	}
@@ -123,7 +159,7 @@ func (s *Scene) serveHostile(handler http.HandlerFunc, encrypt *tls.Config) (str
 }
 
 func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(allowed.Addr().String(), "0"))
 	if err != nil {
 		return "", err
 	}
@@ -174,26 +210,62 @@ func bomb() []byte {
 	return b.Bytes()
 }
 
-func expiredCertificate() (tls.Certificate, error) {
+// authority signs the certificates of receivers. The worker trusts it by
+// SSL_CERT_FILE.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+	file        string
+}
+
+func newAuthority(s *Scene) (*authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority of the hostile"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().AddDate(-2, 0, 0), NotAfter: time.Now().AddDate(1, 0, 0),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	a := &authority{key: key, file: filepath.Join(s.dir, "authority.pem")}
+	if a.certificate, err = x509.ParseCertificate(der); err != nil {
+		return nil, err
+	}
+	return a, os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+}
+
+// leaf is a certificate for the address that is allowed, valid until ends.
+func (a *authority) leaf(ends time.Time) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().AddDate(-1, 0, 0), NotAfter: time.Now().AddDate(0, 0, -1),
+		SerialNumber: big.NewInt(ends.Unix()), Subject: pkix.Name{CommonName: allowed.Addr().String()}, IPAddresses: []net.IP{allowed.Addr().AsSlice()},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		NotBefore: time.Now().AddDate(-1, 0, 0), NotAfter: ends,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
 func hostileReceivers(ctx context.Context, s *Scene) error {
 	timeout := Pick(s, 3*time.Second, 15*time.Second)
-	receivers, err := s.hostiles(timeout)
+	var err error
+	if s.Receiver, err = newReceiver(net.JoinHostPort(allowed.Addr().String(), "0"), s.Site.Secrets.CallbackSecret); err != nil {
+		return err
+	}
+	s.Defer(s.Receiver.close)
+	traps := new(traps)
+	receivers, trust, err := s.hostiles(ctx, timeout, traps)
 	if err != nil {
 		return err
 	}
-	w, err := s.StartWorker(ctx, "one")
+	w, err := s.StartWorker(ctx, "one", "CALLBACK_ALLOW_CIDRS="+allowed.String(), "SSL_CERT_FILE="+trust)
 	if err != nil {
 		return err
 	}
@@ -235,6 +307,9 @@ func hostileReceivers(ctx context.Context, s *Scene) error {
 	if err != nil {
 		return err
 	}
+	if n := traps.sprung.Load(); n > 0 {
+		s.Miss("%d connections came to addresses that are not allowed", n)
+	}
 	s.Note("%d hostile receivers; memory %.0f MB before, %.0f MB after", len(receivers), before/1e6, after/1e6)
 	if after > before+48e6 {
 		s.Miss("memory grew from %.0f to %.0f MB", before/1e6, after/1e6)
@@ -244,21 +319,22 @@ func hostileReceivers(ctx context.Context, s *Scene) error {
 
 // attempt is one row of attempts.
 type attempt struct {
-	at     time.Time
-	status int
-	took   time.Duration
+	at      time.Time
+	status  int
+	took    time.Duration
+	problem string
 }
 
 // attempts are those at an endpoint, and the state of its delivery.
 func (s *Scene) attempts(ctx context.Context, endpoint string) (all []attempt, state string, err error) {
-	rows, err := s.db.Query(ctx, `SELECT a.at, coalesce(a.status, 0), a.milliseconds FROM attempts a
+	rows, err := s.db.Query(ctx, `SELECT a.at, coalesce(a.status, 0), a.milliseconds, coalesce(a.error, '') FROM attempts a
 		JOIN callback_endpoints e ON e.id = a.endpoint_id WHERE e.name = $1 ORDER BY a.number`, endpoint)
 	if err != nil {
 		return nil, "", err
 	}
 	all, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (a attempt, err error) {
 		var ms int64
-		err = row.Scan(&a.at, &a.status, &ms)
+		err = row.Scan(&a.at, &a.status, &ms, &a.problem)
 		a.took = time.Duration(ms) * time.Millisecond
 		return a, err
 	})
@@ -291,6 +367,9 @@ func (s *Scene) judgeHostile(ctx context.Context, h hostile) error {
 	for _, a := range all {
 		if a.status != h.status {
 			s.Miss("%s: an attempt has status %d, want %d", h.name, a.status, h.status)
+		}
+		if !strings.Contains(a.problem, h.problem) {
+			s.Miss("%s: an attempt failed with %q, want %q", h.name, a.problem, h.problem)
 		}
 		if a.took > h.atMost {
 			s.Miss("%s: an attempt took %s, at most %s may be", h.name, a.took, h.atMost)

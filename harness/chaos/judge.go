@@ -93,10 +93,11 @@ func (s *Scene) judge(ctx context.Context, f Fault) error {
 		return err
 	}
 	s.judgeReceiver()
+	s.judgeLoad(f)
 	if err := s.judgeRest(ctx); err != nil {
 		return err
 	}
-	if v.Bound = f.Bound; v.Bound > 0 && v.Recovery > s.options.allow(v.Bound) {
+	if v.Bound = f.Bound; v.Bound > 0 && v.Recovery > s.options.allow(v.Bound, f.Strict) {
 		s.Miss("I7: recovery took %s, the bound is %s", duration(v.Recovery), duration(v.Bound))
 	}
 	return nil
@@ -110,17 +111,20 @@ func (s *Scene) judgeDeliveries(ctx context.Context) error {
 		return err
 	}
 	accepted := s.Receiver.Accepted()
-	var silent, contradicting, early []string
-	answered := make(map[string]bool, len(all))
+	var silent, contradicting, unfinished, repeated []string
+	answered, known := make(map[string]bool, len(all)), make(map[string]bool, len(all))
 	for _, d := range all {
-		answered[d.subject] = true
+		if answered[d.subject] {
+			repeated = append(repeated, d.subject)
+		}
+		answered[d.subject], known[d.webhook] = true, true
 		switch got := accepted[d.webhook] > 0; {
 		case d.state == "delivered" && !got:
 			silent = append(silent, d.webhook)
 		case d.state == "dead" && got:
 			contradicting = append(contradicting, d.webhook)
-		case d.state == "due" && got:
-			early = append(early, d.webhook)
+		case d.state != "delivered":
+			unfinished = append(unfinished, d.webhook+" ("+d.state+")")
 		}
 	}
 	if len(silent) > 0 {
@@ -129,8 +133,22 @@ func (s *Scene) judgeDeliveries(ctx context.Context) error {
 	if len(contradicting) > 0 {
 		s.Miss("I3: %d deliveries are dead and arrived, such as %s", len(contradicting), clip(contradicting))
 	}
-	if len(early) > 0 {
-		s.Miss("I2: %d deliveries are due and had arrived, such as %s", len(early), clip(early))
+	// The receiver takes everything: after the scene has come to rest nothing may
+	// be in another state.
+	if len(unfinished) > 0 {
+		s.Miss("I2: %d deliveries do not count as delivered, such as %s", len(unfinished), clip(unfinished))
+	}
+	if len(repeated) > 0 {
+		s.Miss("I2: %d answers have a delivery too many, such as %s", len(repeated), clip(repeated))
+	}
+	var unknown []string
+	for webhook := range accepted {
+		if !known[webhook] {
+			unknown = append(unknown, webhook)
+		}
+	}
+	if len(unknown) > 0 {
+		s.Miss("I2: %d callbacks were accepted of which there is no delivery, such as %s", len(unknown), clip(unknown))
 	}
 	rows, err := s.db.Query(ctx, "SELECT id::text FROM flow_responses WHERE account = $1", account)
 	if err != nil {
@@ -187,6 +205,25 @@ func (s *Scene) judgeReceiver() {
 	}
 }
 
+// judgeLoad holds the load that there was against the one there was to be: a fault
+// under half of it shows half. The short form notes it only.
+func (s *Scene) judgeLoad(f Fault) {
+	v := s.Verdict
+	if v.Rate, v.Nominal = s.Producer.Pace(); v.Nominal == 0 {
+		return
+	}
+	s.Note("load: %.0f events/s were appended, %.0f were to be", v.Rate, v.Nominal)
+	if !s.Short && !f.Interrupted && v.Rate < 0.9*v.Nominal {
+		s.Miss("the load was %.0f events/s, at least nine tenths of %.0f are wanted", v.Rate, v.Nominal)
+	}
+}
+
+// expired counts the leases that ran out: claims of which no attempt is told. It
+// is what lease_expired_total says of all workers, those that were killed
+// included.
+const expired = `SELECT (SELECT coalesce(sum(attempt), 0) FROM deliveries)::bigint
+	+ (SELECT coalesce(sum(attempt), 0) FROM delivery_history)::bigint - (SELECT count(*) FROM attempts)`
+
 // judgeRest looks for what was left behind (I6).
 func (s *Scene) judgeRest(ctx context.Context) error {
 	leased, err := s.Number(ctx, "SELECT count(*) FROM deliveries WHERE state = 'leased'")
@@ -195,6 +232,17 @@ func (s *Scene) judgeRest(ctx context.Context) error {
 	}
 	if leased > 0 {
 		s.Miss("I6: %d leases are left", leased)
+	}
+	ran, err := s.Number(ctx, expired)
+	if err != nil {
+		return err
+	}
+	s.Verdict.Expired = int(ran)
+	if ran != 0 {
+		s.Note("%d leases ran out, %d may", ran, s.MaxExpired)
+	}
+	if ran < 0 || ran > int64(s.MaxExpired) {
+		s.Miss("I6: %d leases ran out, at most %d may", ran, s.MaxExpired)
 	}
 	entries, pending, err := s.backlog(ctx)
 	if err != nil {

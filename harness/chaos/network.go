@@ -49,16 +49,13 @@ func halfOpen(ctx context.Context, s *Scene) error {
 				return err
 			}
 			side.proxy.Silence()
-			began := time.Now()
-			// What had been on its way is through by now.
-			if err := pause(ctx, 200*time.Millisecond); err != nil {
-				return err
-			}
-			if err := s.Progress(ctx, time.Minute, nil); err != nil {
+			began, from := time.Now(), s.Producer.Position()
+			if _, err := s.Beyond(ctx, time.Minute, from); err != nil {
 				return fmt.Errorf("after silence of %s: %w", side.name, err)
 			}
 			s.within("silence of "+side.name+": commits again", time.Since(began), side.bound)
 		}
+		s.MaxExpired += inFlight
 	}
 	return s.endLeases(ctx)
 }
@@ -92,7 +89,9 @@ func slowPostgres(ctx context.Context, s *Scene) error {
 	}
 	s.Note("%.0f entries/s were committed with 300 ms to each answer and 1 %% of packets reset", float64(ended-began)/slow.Seconds())
 	p.Mend()
-	if err := s.Progress(ctx, time.Minute, nil); err != nil {
+	s.MaxExpired = int(p.Resets()) * inFlight // each may have been of a claim
+	s.Note("%d connections were reset", p.Resets())
+	if _, err := s.Beyond(ctx, time.Minute, s.Producer.Position()); err != nil {
 		return errors.Join(errors.New("after the network was mended"), err)
 	}
 	if err := s.noDead(ctx); err != nil {

@@ -44,6 +44,12 @@ type Producer struct {
 	failures int
 	lastErr  error
 
+	// What Start was to append and what it did, for Pace.
+	rate        int
+	began       time.Time // zero: paused
+	held        time.Duration
+	due, loaded float64
+
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -77,6 +83,9 @@ func newProducer(redisURL string, keys keyspace.Keys) (*Producer, error) {
 func (p *Producer) Start(rate int) {
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
+	p.mu.Lock()
+	p.rate, p.began = rate, time.Now()
+	p.mu.Unlock()
 	p.running.Go(func() {
 		const every = 10 * time.Millisecond
 		tick := time.NewTicker(every)
@@ -89,7 +98,11 @@ func (p *Producer) Start(rate int) {
 			case now := <-tick.C:
 				// By the clock, so that a slow Redis is met with the same load.
 				due := int(now.Sub(began).Seconds() * float64(rate))
-				given += p.append(ctx, min(due-given, 2*rate))
+				n := p.append(ctx, min(due-given, 2*rate))
+				given += n
+				p.mu.Lock()
+				p.loaded += float64(n)
+				p.mu.Unlock()
 				if now.Sub(marked) > time.Second {
 					marked = now
 					p.mark(ctx)
@@ -103,9 +116,36 @@ func (p *Producer) Start(rate int) {
 func (p *Producer) Pause() {
 	if p.stop != nil {
 		p.stop()
+		p.mu.Lock()
+		held := time.Since(p.began)
+		p.held, p.due, p.began = p.held+held, p.due+held.Seconds()*float64(p.rate), time.Time{}
+		p.mu.Unlock()
 		p.running.Wait()
 		p.stop = nil
 	}
+}
+
+// Pace is how many events a second Redis has acknowledged under load, and how many
+// it was to. Both are 0 before the first Start.
+func (p *Producer) Pace() (measured, nominal float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	held, due := p.held, p.due
+	if !p.began.IsZero() {
+		now := time.Since(p.began)
+		held, due = held+now, due+now.Seconds()*float64(p.rate)
+	}
+	if held == 0 {
+		return 0, 0
+	}
+	return p.loaded / held.Seconds(), due / held.Seconds()
+}
+
+// Position is where the producer is on each shard.
+func (p *Producer) Position() position {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append(position(nil), p.seq...)
 }
 
 // Add appends n events now.

@@ -37,14 +37,14 @@ type posts struct {
 	first, last     time.Time
 }
 
-// newReceiver listens on a free port. A signature by any of the secrets will do.
-func newReceiver(secrets ...string) (*Receiver, error) {
+// newReceiver listens on an address, port 0 for a free one. A signature by any of the secrets will do.
+func newReceiver(address string, secrets ...string) (*Receiver, error) {
 	r := &Receiver{posts: make(map[string]*posts), answer: func(string, int) int { return http.StatusOK }, after: func(string, int) {}}
 	if err := r.Trust(secrets...); err != nil {
 		return nil, err
 	}
 	var err error
-	if r.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	if r.listener, err = net.Listen("tcp", address); err != nil {
 		return nil, err
 	}
 	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 5 * time.Second}

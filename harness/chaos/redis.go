@@ -16,12 +16,12 @@ import (
 func redisFaults() []Fault {
 	return []Fault{
 		{
-			Number: 10, Name: "Redis killed, append-only file at every write", Bound: 2 * time.Second,
+			Number: 10, Name: "Redis killed, append-only file at every write", Interrupted: true, Bound: 2 * time.Second,
 			Promise: "every acknowledged entry is there, the consumer groups too; commits again within 2 s of its being ready",
 			Run:     redisKilled,
 		},
 		{
-			Number: 11, Name: "Redis comes back empty", Bound: 3 * time.Second,
+			Number: 11, Name: "Redis comes back empty", Interrupted: true, Bound: 3 * time.Second,
 			Promise: "the worker lives and makes its groups again at 0; what was lost is reported by source and number, exactly (the short form ages the mark by SQL)",
 			Run:     redisEmptied,
 		},
@@ -51,13 +51,14 @@ func redisKilled(ctx context.Context, s *Scene) error {
 		if err := s.Stack.Redis.Kill(); err != nil {
 			return err
 		}
+		from := s.Producer.Position()
 		if err := pause(ctx, Pick(s, 500*time.Millisecond, 5*time.Second)); err != nil {
 			return err
 		}
 		if err := s.Stack.Redis.Restart(ctx); err != nil {
 			return err
 		}
-		if err := s.resumed(ctx); err != nil {
+		if err := s.resumed(ctx, from); err != nil {
 			return err
 		}
 	}
@@ -95,8 +96,9 @@ func redisEmptied(ctx context.Context, s *Scene) error {
 		return err
 	}
 	back := time.Now()
+	from := s.Producer.Position()
 	s.Producer.Start(s.Rate())
-	if err := s.resumed(ctx); err != nil {
+	if err := s.resumed(ctx, from); err != nil {
 		return err
 	}
 	s.Note("commits again %s after Redis was back, empty", duration(time.Since(back)))

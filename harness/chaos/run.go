@@ -28,7 +28,10 @@ type Options struct {
 	builds *builds
 }
 
-func (o Options) allow(bound time.Duration) time.Duration {
+func (o Options) allow(bound time.Duration, strict bool) time.Duration {
+	if strict {
+		return bound
+	}
 	return bound * time.Duration(max(1, o.Slack))
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
@@ -31,18 +32,29 @@ type Scene struct {
 	Verdict  *Verdict
 
 	// MaxDuplicatePosts is the bar of the row: how often a receiver that had said
-	// 2xx may be asked again. Lossy says that the row takes entries away itself
+	// 2xx may be asked again. MaxExpired is how many leases may run out: those of
+	// workers that were killed, and those that a lost Postgres granted unheard.
+	// Lossy says that the row takes entries away itself
 	// and accounts for them.
 	MaxDuplicatePosts int
+	MaxExpired        int
 	Lossy             bool
 	// Patience is how long the scene may take to settle after Run.
 	Patience time.Duration
 
 	options Options
 	dir     string
-	db      *pgxpool.Pool
+	pool    *pgxpool.Pool
+	db      database // the pool, or a transaction that is judged by itself
 	workers []*Worker
 	closers []func() error
+}
+
+// database is the scene's, or a transaction of it.
+type database interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
 // newScene starts the servers of a fault and everybody but the workers.
@@ -80,14 +92,15 @@ func newScene(ctx context.Context, f Fault, o Options, v *Verdict) (s *Scene, er
 	}
 	s.Defer(s.Producer.close)
 	s.Redis = s.Producer.client
-	if s.Receiver, err = newReceiver(s.Site.Secrets.CallbackSecret); err != nil {
+	if s.Receiver, err = newReceiver("127.0.0.1:0", s.Site.Secrets.CallbackSecret); err != nil {
 		return s, err
 	}
 	s.Defer(s.Receiver.close)
-	if s.db, err = pgxpool.New(ctx, s.Site.DatabaseURL); err != nil {
+	if s.pool, err = pgxpool.New(ctx, s.Site.DatabaseURL); err != nil {
 		return s, err
 	}
-	s.Defer(func() error { s.db.Close(); return nil })
+	s.db = s.pool
+	s.Defer(func() error { s.pool.Close(); return nil })
 	s.Defer(s.endWorkers)
 	return s, nil
 }
@@ -144,6 +157,10 @@ func (s *Scene) Note(format string, args ...any) {
 	s.Verdict.Notes = append(s.Verdict.Notes, fmt.Sprintf(format, args...))
 }
 
+// Repeats allows so many callbacks to come again and as many leases to run out: of
+// each killed worker those that it had under way.
+func (s *Scene) Repeats(most int) { s.MaxDuplicatePosts, s.MaxExpired = most, most }
+
 // Recovered notes how long a recovery took; the longest one counts.
 func (s *Scene) Recovered(took time.Duration) { s.Verdict.Recovery = max(s.Verdict.Recovery, took) }
 
@@ -165,37 +182,6 @@ func (s *Scene) Exec(ctx context.Context, sql string, args ...any) error {
 // Session is a connection of its own to the scene's database.
 func (s *Scene) Session(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.Connect(ctx, s.Site.DatabaseURL)
-}
-
-// UnderLoad returns when the workers are storing what the producer appends.
-func (s *Scene) UnderLoad(ctx context.Context) error { return s.Progress(ctx, 30*time.Second, nil) }
-
-// Progress returns when more has been committed than when it was called; took,
-// unless nil, is how long that was.
-func (s *Scene) Progress(ctx context.Context, patience time.Duration, took *time.Duration) error {
-	before := int64(-1)
-	t, err := until(ctx, patience, "something is committed", func(ctx context.Context) error {
-		n, err := s.arrived(ctx)
-		if err != nil {
-			return err
-		}
-		if before < 0 {
-			before = n
-		}
-		if n <= before {
-			return errors.New("nothing new yet")
-		}
-		return nil
-	})
-	if took != nil {
-		*took = t
-	}
-	return err
-}
-
-// arrived is how many numbers of entries are committed as seen.
-func (s *Scene) arrived(ctx context.Context) (int64, error) {
-	return s.Number(ctx, `SELECT coalesce(sum(upper(r) - lower(r)), 0)::bigint FROM stream_sources, unnest(seen) AS r`)
 }
 
 // ReadUp returns when every stream is empty and nothing is pending, and is how
@@ -237,6 +223,20 @@ func (s *Scene) backlog(ctx context.Context) (entries, pending int64, err error)
 		}
 	}
 	return entries, pending, nil
+}
+
+// removed counts the entries that have left the streams since these were made.
+func (s *Scene) removed(ctx context.Context) (n int64, err error) {
+	for _, stream := range s.streams() {
+		info, err := s.Redis.XInfoStream(ctx, stream).Result()
+		if redis.HasErrorPrefix(err, "ERR no such key") {
+			continue
+		} else if err != nil {
+			return 0, err
+		}
+		n += info.EntriesAdded - info.Length
+	}
+	return n, nil
 }
 
 func (s *Scene) streams() []string {

@@ -18,6 +18,9 @@ type Verdict struct {
 	Taken          bool          `json:"taken,omitempty"` // what is lost was taken away by the fault itself, and is accounted for
 	Doubled        int           `json:"doubled"`         // rows there should not be
 	DuplicatePosts int           `json:"duplicate_posts"` // to a receiver that had said 2xx
+	Expired        int           `json:"expired"`         // leases that ran out
+	Rate           float64       `json:"rate"`            // events a second that were appended under load
+	Nominal        float64       `json:"nominal"`         // and that were to be; 0: the row has no steady load
 	Recovery       time.Duration `json:"recovery"`        // the longest one measured
 	Bound          time.Duration `json:"bound"`           // of recovery; 0: none
 	Took           time.Duration `json:"took"`            // the whole row

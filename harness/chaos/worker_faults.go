@@ -32,7 +32,7 @@ func workerFaults() []Fault {
 			Run:      clockJumps,
 		},
 		{
-			Number: 22, Name: "SIGTERM under load", Bound: 25 * time.Second,
+			Number: 22, Name: "SIGTERM under load", Bound: 25 * time.Second, Strict: true,
 			Promise: "ends with status 0 within 25 s; 0 lost, no duplicate POST, no lease left",
 			Run:     terminated,
 		},
@@ -132,7 +132,7 @@ func poison(ctx context.Context, s *Scene) error {
 		return err
 	}
 	s.Recovered(took)
-	if err := s.Progress(ctx, 30*time.Second, nil); err != nil {
+	if err := s.UnderLoad(ctx); err != nil {
 		return fmt.Errorf("after the poison: %w", err)
 	}
 	s.Producer.Pause()

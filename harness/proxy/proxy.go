@@ -25,6 +25,7 @@ type Proxy struct {
 	resets  atomic.Int64 // of a million chunks of bytes
 	commits atomic.Int64 // of a million COMMITs, whose answers are taken away
 	cut     atomic.Int64 // COMMITs whose answers were
+	broken  atomic.Int64 // connections that a chunk's reset ended
 
 	mu      sync.Mutex
 	links   map[*link]bool
@@ -84,6 +85,9 @@ func (p *Proxy) CutCommits(share float64) { p.commits.Store(int64(share * millio
 
 // Commits is how many COMMITs have lost their answer.
 func (p *Proxy) Commits() int64 { return p.cut.Load() }
+
+// Resets is how many connections Reset has ended.
+func (p *Proxy) Resets() int64 { return p.broken.Load() }
 
 // Silence makes every connection half-open: it stays, but nothing passes. New
 // ones are served.
@@ -216,6 +220,7 @@ func (p *Proxy) pass(l *link, to net.Conn, chunk []byte, requests bool) bool {
 		time.Sleep(delay)
 	}
 	if chance(p.resets.Load()) {
+		p.broken.Add(1)
 		l.end(true)
 		return false
 	}

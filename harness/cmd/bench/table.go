@@ -95,7 +95,7 @@ func printWorkers(w io.Writer, all []*Worker) {
 }
 
 func (x *Callbacks) print(w io.Writer) {
-	fmt.Fprintf(w, "callbacks, row to receiver, signed, with attempt rows (nothing pinned): %.0f a second, %.0f µs CPU each, RSS %.0f MB   %s\n", x.PerSecond, x.CPU, x.RSS, verdicts(x.Bars))
+	fmt.Fprintf(w, "callbacks, row to attempt row, signed and answered (nothing pinned): %.0f a second, %.0f µs CPU each, RSS %.0f MB   %s\n", x.PerSecond, x.CPU, x.RSS, verdicts(x.Bars))
 	for _, b := range x.Beside {
 		fmt.Fprintf(w, "  %d a second to a healthy endpoint beside %s: p50 %.1f ms, p99 %.1f ms, max %.1f ms   %s\n", healthyRate, b.Name, b.P50/1000, b.P99/1000, b.Longest/1000, verdicts(b.Bars))
 	}

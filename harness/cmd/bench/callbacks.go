@@ -216,12 +216,9 @@ func (d deliveries) dead(ctx context.Context, name, url string) error {
 	if err := d.endpoint(ctx, name, url, "seed", "active", "endpoint.disabled"); err != nil {
 		return err
 	}
-	if err := d.exec(ctx, `INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, run_at)
+	return d.exec(ctx, `INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, run_at)
 		SELECT gen_random_uuid(), 'default', e.id, 'flow.completed', gen_random_uuid(), r.answered_at, r.id, r.answered_at, now() - interval '1 hour'
-		FROM callback_endpoints e, (SELECT id, answered_at FROM flow_responses LIMIT 1) r, generate_series(1, $2) WHERE e.name = $1`, name, d.waiting); err != nil {
-		return err
-	}
-	return nil
+		FROM callback_endpoints e, (SELECT id, answered_at FROM flow_responses LIMIT 1) r, generate_series(1, $2) WHERE e.name = $1`, name, d.waiting)
 }
 
 // settle does what Postgres does by itself within minutes: each measurement begins

@@ -277,5 +277,5 @@ func TestDeadEntriesByCommand(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), "UPDATE dead_entries SET requeued_at = NULL"); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, env, "Redis did not take the entry", "dead", "requeue", ids[0])
+	refused(t, env, "the entry was not taken by Redis", "dead", "requeue", ids[0])
 }

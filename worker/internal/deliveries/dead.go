@@ -151,7 +151,7 @@ func (e *ForeignStreamError) Error() string {
 }
 
 // ErrRedis wraps what Redis said.
-var ErrRedis = errors.New("Redis did not take the entry, which is as it was")
+var ErrRedis = errors.New("the entry was not taken by Redis, and is as it was")
 
 // streams are those that the readers of this installation read.
 func (r Requeuer) streams() []string {

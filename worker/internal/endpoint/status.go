@@ -97,7 +97,8 @@ func announceEnabled(ctx context.Context, tx pgx.Tx, e *Endpoint, reason string)
 	return nil
 }
 
-// Change of status by itself, as endpoint_events keeps it.
+// StatusEvent is a change of status that was not an operator's setting, as
+// endpoint_events keeps it.
 type StatusEvent struct {
 	ID     uuid.UUID
 	At     time.Time

@@ -225,7 +225,7 @@ func (c callbacksSecret) Run(p *process) error {
 type callbacksRotate struct {
 	oneCallback
 	Overlap string `default:"24h" help:"How long the former secrets go on signing beside it, such as 1h or 7d; 0: not at all."`
-	Secret  string `help:"The new one; by default one is made."`
+	Secret  string `help:"The new one; by default one is made; -: a line of the standard input, which is in no list of processes."`
 }
 
 // Run makes another secret the current one.
@@ -236,6 +236,9 @@ func (c callbacksRotate) Run(p *process) error {
 	}
 	s, err := settings.ReadCallback(p.source)
 	if err != nil {
+		return err
+	}
+	if err := p.typed(&c.Secret); err != nil {
 		return err
 	}
 	secret := c.Secret

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,8 +30,8 @@ type callbackFlags struct {
 	Payload           *string        `help:"event, seed or raw. Default event, for webhook.received alone raw."`
 	Header            []string       `sep:"none" placeholder:"NAME: VALUE" help:"Sent with every request; repeat it. Replaces all there were."`
 	NoHeaders         bool           `help:"Send no headers of its own."`
-	Bearer            *string        `placeholder:"TOKEN" help:"Authorization by a token."`
-	Basic             *string        `placeholder:"USER:PASSWORD" help:"Authorization by a user and a password."`
+	Bearer            *string        `placeholder:"TOKEN" help:"Authorization by a token; -: a line of the standard input, which is in no list of processes."`
+	Basic             *string        `placeholder:"USER:PASSWORD" help:"Authorization by a user and a password; - as for --bearer."`
 	NoAuth            bool           `help:"Send no Authorization header."`
 	Timeout           *time.Duration `help:"Of one attempt, at most 20s. Default 15s."`
 	MaxAttempts       *int           `help:"Default: as many as the schedule has."`
@@ -129,11 +131,33 @@ func (f callbackFlags) applyAuth(s *endpoint.Settings) (err error) {
 	return err
 }
 
+// typed puts a line of the standard input in the place of each value that is -,
+// so that a secret is in no list of processes and no history of a shell.
+func (p *process) typed(values ...*string) error {
+	var input *bufio.Reader
+	for _, value := range values {
+		if value == nil || *value != "-" {
+			continue
+		}
+		if input == nil {
+			input = bufio.NewReader(p.input())
+		}
+		line, err := input.ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("reading the standard input: %w", err)
+		}
+		if *value = strings.TrimRight(line, "\r\n"); *value == "" {
+			return errors.New("the standard input has no line, or an empty one, in the place of a -")
+		}
+	}
+	return nil
+}
+
 type callbacksAdd struct {
 	Name    string `arg:"" help:"Its name, unique in the account."`
 	URL     string `arg:"" name:"url" help:"Where to send."`
 	Account string `default:"default" help:"Whose events it gets; * is every account."`
-	Secret  string `help:"What signs what is sent; by default one is made."`
+	Secret  string `help:"What signs what is sent; by default one is made; - as for --bearer, a line before that one."`
 	callbackFlags
 }
 
@@ -145,6 +169,9 @@ func (c callbacksAdd) Run(p *process) error {
 		s.Payload = payload.Raw
 	}
 	environment, err := settings.ReadCallback(p.source)
+	if err := p.typed(&c.Secret, c.Bearer, c.Basic); err != nil {
+		return err
+	}
 	if err := errors.Join(err, accountOf(c.Account), c.apply(&s)); err != nil {
 		return err
 	}
@@ -181,6 +208,9 @@ type callbacksSet struct {
 func (c callbacksSet) Run(p *process) error {
 	environment, err := settings.ReadCallback(p.source)
 	if err != nil {
+		return err
+	}
+	if err := p.typed(c.Bearer, c.Basic); err != nil {
 		return err
 	}
 	changed := false

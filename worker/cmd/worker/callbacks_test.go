@@ -279,3 +279,26 @@ func TestDeadEntriesByCommand(t *testing.T) {
 	}
 	refused(t, env, "the entry was not taken by Redis", "dead", "requeue", ids[0])
 }
+
+func TestSecretsAreTakenFromTheStandardInput(t *testing.T) {
+	env, pool := migrated(t)
+	const secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
+	code, out, errs := typed(t, env, secret+"\ngeheim\n", "callbacks", "add", "crm", "https://example.com", "--secret", "-", "--bearer", "-")
+	if code != 0 || out != secret+"\n" {
+		t.Fatalf("%d, %q, %q", code, out, errs)
+	}
+	if code, _, errs = typed(t, env, "ann:geheim", "callbacks", "set", "crm", "--basic", "-"); code != 0 {
+		t.Fatal(errs)
+	}
+	if code, _, errs = typed(t, env, "", "callbacks", "set", "crm", "--bearer", "-"); code == 0 || !strings.Contains(errs, "has no line") {
+		t.Errorf("%d, %q", code, errs)
+	}
+	const second = "whsec_AAEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
+	if code, out, errs = typed(t, env, second+"\r\n", "callbacks", "rotate-secret", "crm", "--secret", "-"); code != 0 || out != second+"\n" {
+		t.Errorf("%d, %q, %q", code, out, errs)
+	}
+	var auth string
+	if err := pool.QueryRow(t.Context(), "SELECT auth FROM callback_endpoints WHERE name = 'crm'").Scan(&auth); err != nil || auth != "Basic YW5uOmdlaGVpbQ==" {
+		t.Errorf("auth %q, %v", auth, err)
+	}
+}

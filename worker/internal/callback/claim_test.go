@@ -191,6 +191,22 @@ func TestWhatItToldOfIsGone(t *testing.T) {
 	}
 }
 
+// Retention or an erasure took thousands: what is behind them does not wait for a
+// poll after each claim.
+func TestThousandsThatAreGoneHoldUpNobody(t *testing.T) {
+	t.Parallel()
+	pool, rc := testkit.Database(t), newReceiver(t, nil)
+	e := endpoint(t, pool, rc.URL)
+	exec(t, pool, `INSERT INTO deliveries (id, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, run_at)
+		SELECT gen_random_uuid(), $1, 'flow.completed', gen_random_uuid(), now(), gen_random_uuid(), now(), now() - interval '1 hour' FROM generate_series(1, 1000)`, e)
+	id := dueDeliveries(t, pool, e, 1)[0]
+	start(t, pool, func(c *Config) { c.Poll = time.Hour })
+	waitFor(t, pool, id, "delivered")
+	if n := count(t, pool, `SELECT count(*) FROM delivery_history WHERE state = 'cancelled'`); n != 1000 {
+		t.Errorf("%d are in the history, want 1000", n)
+	}
+}
+
 // Its secret was changed a moment ago: the receiver has the former one still.
 func TestARawWebhookIsReadEachTimeAndCopiedNowhere(t *testing.T) {
 	t.Parallel()

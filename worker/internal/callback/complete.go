@@ -124,8 +124,7 @@ func storeAttempts(ctx context.Context, tx *transaction, done []outcome) (kept [
 				d.event_type, d.event_id, d.event_at, d.subject_id, d.subject_at, d.subject_position, d.flow, d.ordering_key, d.traceparent,
 				d.replay, d.body, d.created_at, u.state AS final, u.endpoint_name
 		), history AS (
-			INSERT INTO delivery_history (id, account, endpoint_id, endpoint_name, event_type, event_id, event_at, subject_id, subject_at,
-				subject_position, flow, ordering_key, traceparent, replay, state, attempt, body, last_status, last_error, created_at, finished_at)
+			INSERT INTO delivery_history (` + HistoryColumns + `)
 			SELECT id, account, endpoint_id, endpoint_name, event_type, event_id, event_at, subject_id, subject_at,
 				subject_position, flow, ordering_key, traceparent, replay, final, attempt, body, status, error, created_at, now()
 			FROM moved

@@ -123,7 +123,8 @@ func (d *Deliverer) Run(ctx context.Context) error {
 
 	retry := d.poll
 	for ctx.Err() == nil {
-		found, err := d.claim(ctx)
+		c, err := d.claim(ctx)
+		found := c.deliveries
 		switch {
 		case err != nil && ctx.Err() == nil:
 			// The database is away. Nothing is lost: what is due stays due.
@@ -141,6 +142,9 @@ func (d *Deliverer) Run(ctx context.Context) error {
 			}
 			// A claim for a few places costs as much as one for many: the next
 			// is when results have been stored.
+		case len(c.gone) > 0:
+			retry = d.poll
+			continue // those behind them
 		default:
 			retry = d.poll
 		}
@@ -157,17 +161,17 @@ func (d *Deliverer) Run(ctx context.Context) error {
 
 // claim takes as many deliveries as there are free places. It is not cut short
 // by ctx: a claim whose commit is in doubt would hold its leases for nothing.
-func (d *Deliverer) claim(ctx context.Context) ([]Delivery, error) {
+func (d *Deliverer) claim(ctx context.Context) (claimed, error) {
 	r := d.room()
 	if r.free <= 0 {
-		return nil, nil
+		return claimed{}, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	started := time.Now()
 	c, err := d.queue.claim(ctx, r)
 	if err != nil {
-		return nil, err
+		return claimed{}, err
 	}
 	d.metrics.claimed(c, time.Since(started))
 	if len(c.gone) > 0 {
@@ -179,7 +183,7 @@ func (d *Deliverer) claim(ctx context.Context) ([]Delivery, error) {
 		d.held[delivery.ID] = heldDelivery{Delivery: delivery}
 	}
 	d.metrics.inFlight.Set(float64(len(d.held)))
-	return c.deliveries, nil
+	return c, nil
 }
 
 func (d *Deliverer) room() room {

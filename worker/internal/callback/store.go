@@ -17,6 +17,9 @@ const (
 	batchSize = 256
 	batchWait = 5 * time.Millisecond
 
+	// racesLost against others in a row are a fault of the batch.
+	racesLost = 8
+
 	// flushFor is how long storing goes on after the worker was told to stop
 	// and the last attempt ended.
 	flushFor = 4 * time.Second
@@ -60,7 +63,7 @@ func (d *Deliverer) gather(first outcome) []outcome {
 func (d *Deliverer) storeBatch(ctx context.Context, batch []outcome) {
 	wait := 50 * time.Millisecond
 	var giveUp time.Time
-	for {
+	for races := 0; ; {
 		try, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushFor)
 		stored, err := d.queue.complete(try, batch)
 		cancel()
@@ -79,7 +82,11 @@ func (d *Deliverer) storeBatch(ctx context.Context, batch []outcome) {
 			}
 			return
 		}
-		if store.FaultOf(err) == store.FaultData {
+		fault := store.FaultOf(err)
+		if fault == store.FaultRace {
+			races++
+		}
+		if fault == store.FaultData || races > racesLost {
 			d.storeEach(ctx, batch, err)
 			return
 		}

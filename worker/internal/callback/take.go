@@ -169,15 +169,8 @@ func bury(b *pgx.Batch, gone []Delivery) {
 	if len(gone) == 0 {
 		return
 	}
-	const sql = `
-		WITH moved AS (DELETE FROM deliveries WHERE id = ANY($1) AND state = 'due' RETURNING *)
-		INSERT INTO delivery_history (id, account, endpoint_id, endpoint_name, event_type, event_id, event_at, subject_id, subject_at,
-			subject_position, flow, ordering_key, traceparent, replay, state, attempt, body, last_status, last_error, created_at, finished_at)
-		SELECT m.id, m.account, m.endpoint_id, e.name, m.event_type, m.event_id, m.event_at, m.subject_id, m.subject_at,
-			m.subject_position, m.flow, m.ordering_key, m.traceparent, m.replay, 'cancelled', m.attempt, m.body, m.last_status, $2, m.created_at, now()
-		FROM moved m JOIN callback_endpoints e ON e.id = m.endpoint_id`
 	ids, _ := idsOf(gone)
-	b.Queue(sql, uuids(ids), errGone)
+	b.Queue(Cancelling("id = ANY ($1) AND state = 'due'", "$2"), uuids(ids), errGone)
 }
 
 // putOff lets a claim of an ordered endpoint see past those that wait.

@@ -61,7 +61,7 @@ type Delivery struct {
 	Endpoint   string             `json:"endpoint" doc:"Name of the callback endpoint"`
 	EndpointID uuid.UUID          `json:"endpointId" format:"uuid"`
 	EventType  string             `json:"eventType" example:"flow.completed"`
-	EventAt    records.Timestamp  `json:"eventAt" format:"date-time" doc:"When it happened"`
+	EventAt    records.Timestamp  `json:"eventAt" format:"date-time" doc:"When it happened; of an answer that a message brought the end of that second"`
 	Flow       *string            `json:"flow" doc:"Name of the flow, if it is about one that is known"`
 	State      string             `json:"state" enum:"due,leased,delivered,dead,cancelled" doc:"leased: being sent; dead: given up"`
 	Attempt    int                `json:"attempt" doc:"Attempts begun"`

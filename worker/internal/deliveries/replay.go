@@ -9,6 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
 )
 
 const (
@@ -281,14 +283,10 @@ func Again(ctx context.Context, pool *pgxpool.Pool, d *Delivery) error {
 // Cancel ends an open delivery. An attempt that is under way is not called back:
 // the receiver may have it.
 func Cancel(ctx context.Context, pool *pgxpool.Pool, d *Delivery) error {
-	const sql = `
-		WITH open AS (DELETE FROM deliveries WHERE id = $1 RETURNING *)
-		INSERT INTO delivery_history (` + moved + `, endpoint_name, replay, state, finished_at)
-		SELECT ` + moved + `, (SELECT name FROM callback_endpoints e WHERE e.id = endpoint_id), replay, 'cancelled', now() FROM open`
 	if d.State == Cancelled {
 		return nil
 	}
-	tag, err := pool.Exec(ctx, sql, d.ID)
+	tag, err := pool.Exec(ctx, callback.Cancelling("id = $1", "o.last_error"), d.ID)
 	if err != nil {
 		return fmt.Errorf("cancelling a delivery: %w", err)
 	}

@@ -73,12 +73,16 @@ func Ensure(ctx context.Context, pool *pgxpool.Pool, env Environment) error {
 			return err
 		}
 		status, reason := e.next(env)
+		again, err := e.wasDisabled(ctx, tx)
+		if err != nil {
+			return err
+		}
 		afresh := env.URL != "" && env.URL != e.URL || e.Status == Disabled && status == Active
 		if _, err := tx.Exec(ctx, update, e.ID, env.URL, env.Secrets, env.Timeout.Milliseconds(), env.MaxAttempts, string(status), reason, afresh); err != nil {
 			return err
 		}
-		if e.Status == Disabled && status == Active {
-			return announceEnabled(ctx, tx, e, "a worker was started")
+		if again && status == Active {
+			return callback.Announce(ctx, tx, e.ID, callback.KindEnabled, "a worker was started")
 		}
 		return nil
 	})

@@ -8,6 +8,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
 )
 
 // removePortion deliveries are cancelled in one transaction.
@@ -16,15 +18,7 @@ const removePortion = 1000
 // ErrOurs is returned for what only the environment may do.
 var ErrOurs = errors.New("this endpoint belongs to CALLBACK_WEBHOOK_URL: unset it and start the worker again")
 
-const cancelOpen = `
-	WITH open AS (
-		DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM deliveries WHERE endpoint_id = $1 LIMIT $2)) RETURNING *)
-	INSERT INTO delivery_history (id, account, endpoint_id, endpoint_name, event_type, event_id, event_at, subject_id, subject_at,
-		subject_position, flow, ordering_key, traceparent, replay, state, attempt, body, last_status, last_error, created_at, finished_at)
-	SELECT o.id, o.account, o.endpoint_id, e.name, o.event_type, o.event_id, o.event_at, o.subject_id, o.subject_at,
-		o.subject_position, o.flow, o.ordering_key, o.traceparent, o.replay, 'cancelled', o.attempt, o.body, o.last_status, o.last_error,
-		o.created_at, now()
-	FROM open o JOIN callback_endpoints e ON e.id = o.endpoint_id`
+var cancelOpen = callback.Cancelling("id = ANY (ARRAY(SELECT id FROM deliveries WHERE endpoint_id = $1 LIMIT $2))", "o.last_error")
 
 // Remove deletes an endpoint that check, which may be nil, lets go. What was
 // still to be delivered there is cancelled, in portions, so that no transaction

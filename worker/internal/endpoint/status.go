@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/callback"
 )
 
 // ErrOff is returned for an endpoint that only a URL can switch on.
@@ -39,11 +39,27 @@ func (e *Endpoint) Resume(ctx context.Context, tx pgx.Tx) error {
 	if e.Status == Off && e.Ours() {
 		return ErrOff
 	}
-	before := e.Status
-	if err := e.set(ctx, tx, Active, nil); err != nil || before != Disabled {
+	told, err := e.wasDisabled(ctx, tx)
+	if err != nil {
 		return err
 	}
-	return announceEnabled(ctx, tx, e, "enabled by the operator")
+	if err := e.set(ctx, tx, Active, nil); err != nil || !told {
+		return err
+	}
+	return callback.Announce(ctx, tx, e.ID, callback.KindEnabled, "enabled by the operator")
+}
+
+// wasDisabled says that an endpoint is disabled, or was and has not been enabled
+// since: it may have been paused, or off, in between.
+func (e *Endpoint) wasDisabled(ctx context.Context, tx pgx.Tx) (is bool, err error) {
+	if e.Status == Disabled {
+		return true, nil
+	}
+	err = tx.QueryRow(ctx, `SELECT coalesce((SELECT kind = 'disabled' FROM endpoint_events WHERE endpoint_id = $1 ORDER BY at DESC, id DESC LIMIT 1), false)`, e.ID).Scan(&is)
+	if err != nil {
+		return false, fmt.Errorf("reading the events of an endpoint: %w", err)
+	}
+	return is, nil
 }
 
 func (e *Endpoint) set(ctx context.Context, tx pgx.Tx, status Status, reason *string) error {
@@ -54,50 +70,7 @@ func (e *Endpoint) set(ctx context.Context, tx pgx.Tx, status Status, reason *st
 	return err
 }
 
-// announceEnabled records that an endpoint is enabled again, and has the others
-// told that want to know.
-func announceEnabled(ctx context.Context, tx pgx.Tx, e *Endpoint, reason string) error {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return err
-	}
-	var at time.Time
-	err = tx.QueryRow(ctx, `INSERT INTO endpoint_events (id, account, endpoint_id, name, kind, reason)
-		VALUES ($1, $2, $3, $4, 'enabled', $5) RETURNING at`, id, e.Account, e.ID, e.Name, reason).Scan(&at)
-	if err != nil {
-		return fmt.Errorf("recording an event of an endpoint: %w", err)
-	}
-	rows, err := tx.Query(ctx, `SELECT id, account, events FROM callback_endpoints
-		WHERE id <> $1 AND status <> 'off' AND payload = 'event' AND flows IS NULL ORDER BY id`, e.ID)
-	if err != nil {
-		return fmt.Errorf("reading who wants events of endpoints: %w", err)
-	}
-	var (
-		deliveries, targets []uuid.UUID
-		target              uuid.UUID
-		wants               eventtype.Subscription
-	)
-	_, err = pgx.ForEachRow(rows, []any{&target, &wants.Account, &wants.Events}, func() error {
-		if !wants.Wants(eventtype.EndpointEnabled, e.Account, "") {
-			return nil
-		}
-		delivery, err := uuid.NewV7()
-		deliveries, targets = append(deliveries, delivery), append(targets, target)
-		return err
-	})
-	if err != nil || len(targets) == 0 {
-		return err
-	}
-	_, err = tx.Exec(ctx, `INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at)
-		SELECT d.id, $3, d.endpoint, $4, $5, $6, $7, $6 FROM unnest($1::uuid[], $2::uuid[]) AS d(id, endpoint)`,
-		deliveries, targets, e.Account, string(eventtype.EndpointEnabled), eventtype.ID(eventtype.EndpointEnabled, id, 0), at, id)
-	if err != nil {
-		return fmt.Errorf("telling of an endpoint that is enabled: %w", err)
-	}
-	return nil
-}
-
-// StatusEvent is a change of status that was not an operator's setting, as
+// StatusEvent is a change of an endpoint between disabled and enabled, as
 // endpoint_events keeps it.
 type StatusEvent struct {
 	ID     uuid.UUID

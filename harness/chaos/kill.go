@@ -19,7 +19,7 @@ func killFaults() []Fault {
 	return []Fault{
 		{
 			Number: 1, Name: "kill -9 between read and COMMIT", Failpoints: true, Bound: 75 * time.Second,
-			Promise: "0 lost, 0 doubled; read up within 3 s once it serves again, or by a peer within 75 s (full form)",
+			Promise: "0 lost, 0 doubled; read up within 1 s once it serves again, or by a peer within 75 s (full form)",
 			Run:     killBeforeCommit,
 		},
 		{
@@ -118,7 +118,7 @@ func killBeforeCommit(ctx context.Context, s *Scene) error {
 		if err := w.Kill(); err != nil {
 			return err
 		}
-		if err := s.readUpAfter(ctx, w, 3*time.Second); err != nil {
+		if err := s.readUpAfter(ctx, w, time.Second); err != nil {
 			return err
 		}
 		if err := w.Stop(25 * time.Second); err != nil {

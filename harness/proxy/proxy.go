@@ -4,6 +4,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -39,7 +40,6 @@ const million = 1_000_000
 type link struct {
 	client, server net.Conn
 	silent         atomic.Bool // nothing passes any more, and nothing is closed
-	swallow        atomic.Bool // the server's next answer ends the link unseen
 }
 
 // New listens on a free port before upstream, host:port.
@@ -208,13 +208,10 @@ func (p *Proxy) copy(l *link, from, to net.Conn, requests bool) {
 
 // pass hands one chunk on, or ends the link.
 func (p *Proxy) pass(l *link, to net.Conn, chunk []byte, requests bool) bool {
-	if !requests && l.swallow.Load() {
+	if !requests && committed(chunk) && chance(p.commits.Load()) {
 		p.cut.Add(1)
 		l.end(true)
 		return false
-	}
-	if requests && isCommit(chunk) && chance(p.commits.Load()) {
-		l.swallow.Store(true)
 	}
 	if delay := time.Duration(p.delay.Load()); delay > 0 {
 		time.Sleep(delay)
@@ -233,10 +230,10 @@ func (p *Proxy) pass(l *link, to net.Conn, chunk []byte, requests bool) bool {
 
 func chance(ofMillion int64) bool { return ofMillion > 0 && rand.Int64N(million) < ofMillion }
 
-// isCommit recognises the simple query (message Q) by which pgx commits.
-func isCommit(chunk []byte) bool {
-	const commit = "Q\x00\x00\x00\x0bcommit\x00"
-	return len(chunk) >= len(commit) && string(chunk[len(chunk)-len(commit):]) == commit
+// committed recognises the server's word that a COMMIT is done (message C), however
+// it was asked for: by itself or at the end of a batch.
+func committed(chunk []byte) bool {
+	return bytes.Contains(chunk, []byte("C\x00\x00\x00\x0bCOMMIT\x00"))
 }
 
 // end closes both halves; hard as a crash would, with a reset.

@@ -79,7 +79,8 @@ func ask(t *testing.T, conn net.Conn, say string, patience time.Duration) (strin
 	return string(buffer[:n]), err
 }
 
-const commit = "Q\x00\x00\x00\x0bcommit\x00"
+// done is what Postgres says when a COMMIT is.
+const done = "C\x00\x00\x00\x0bCOMMIT\x00"
 
 func TestProxy(t *testing.T) {
 	const patience = 5 * time.Second
@@ -150,7 +151,7 @@ func TestProxy(t *testing.T) {
 		if got, err := ask(t, conn, "select", patience); err != nil || got != "select" {
 			t.Fatalf("before a commit: got %q, %v", got, err)
 		}
-		if got, err := ask(t, conn, commit, patience); err == nil {
+		if got, err := ask(t, conn, done, patience); err == nil {
 			t.Errorf("got %q to a commit", got)
 		}
 		if p.Commits() != 1 {

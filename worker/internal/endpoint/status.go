@@ -70,7 +70,7 @@ func (e *Endpoint) set(ctx context.Context, tx pgx.Tx, status Status, reason *st
 	return err
 }
 
-// Change of status by itself, as endpoint_events keeps it.
+// StatusEvent is a change of status by itself, as endpoint_events keeps it.
 type StatusEvent struct {
 	ID     uuid.UUID
 	At     time.Time

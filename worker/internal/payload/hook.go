@@ -85,7 +85,7 @@ func (h *hook) element(m *message) []byte {
 		return nil
 	}
 	if !h.apart {
-		h.apart, h.elements = true, webhook.ReadElements(h.body).Messages
+		h.apart, h.elements = true, webhook.ReadMessages(h.body)
 	}
 	if m.position < len(h.elements) && m.is(h.elements[m.position]) {
 		return h.elements[m.position]

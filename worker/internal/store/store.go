@@ -28,8 +28,10 @@ func Open(ctx context.Context, databaseURL string, maxConns int32) (*pgxpool.Poo
 	}
 	setDefault(config.ConnConfig.RuntimeParams, "application_name", "whatsapp-flows-worker")
 	// A transaction that a dead process left open must not pin the row versions
-	// of the delivery queue.
-	setDefault(config.ConnConfig.RuntimeParams, "idle_in_transaction_session_timeout", "30000")
+	// of the delivery queue, and one whose worker cannot be heard any more must not
+	// hold its keys against the next try: that begins after 15 s. No transaction of
+	// ours pauses for so long, but exports, which say so.
+	setDefault(config.ConnConfig.RuntimeParams, "idle_in_transaction_session_timeout", "10000")
 	for name, value := range serverSide {
 		setDefault(config.ConnConfig.RuntimeParams, name, value)
 	}

@@ -115,6 +115,11 @@ func TestStatusesOfTheFlowEndpoint(t *testing.T) {
 		s.load("", engineSite)
 		hour := time.Now().Add(time.Hour)
 		good := mint(flowtoken.Claims{Flow: "booking", User: "user-7", Expires: hour})
+		// The server of the configuration before takes connections for a moment yet.
+		eventually(t, 5*time.Second, "the new secrets are in use", func() bool {
+			a, _ := s.post(booking, step("INIT", "", mint(flowtoken.Claims{Flow: "booking", Expires: hour}), nil))
+			return a.status == http.StatusOK
+		})
 		s.want(booking, withSignature(step("INIT", "", good, nil), flowtoken.SignSignature([]byte(testSecret), good)), "NAME")
 		if !slices.ContainsFunc(s.events(), func(e event.Entry) bool {
 			st, err := event.DecodeStep(e.Body)

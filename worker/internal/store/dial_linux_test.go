@@ -42,7 +42,7 @@ func TestSilenceIsLimited(t *testing.T) {
 			t.Errorf("%s = %d, want %d", name, got, c.want)
 		}
 	}
-	for name, want := range map[string]string{"tcp_user_timeout": "20000", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3", "idle_in_transaction_session_timeout": "30s"} {
+	for name, want := range map[string]string{"tcp_user_timeout": "20000", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3", "idle_in_transaction_session_timeout": "10s"} {
 		var got string
 		if err := conn.QueryRow(t.Context(), "SELECT current_setting($1)", name).Scan(&got); err != nil || got != want {
 			t.Errorf("%s of the session = %q (%v), want %q", name, got, err, want)

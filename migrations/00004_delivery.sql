@@ -155,7 +155,6 @@ CREATE TABLE webhook_messages (
     callback_data    text,                 -- biz_opaque_callback_data
     PRIMARY KEY (event_at, event_id, position)
 ) PARTITION BY RANGE (event_at);
-CREATE INDEX webhook_messages_event ON webhook_messages (event_id);
 CREATE INDEX webhook_messages_wamid ON webhook_messages (account, wamid);
 CREATE INDEX webhook_messages_contact ON webhook_messages (contact_id) WHERE contact_id IS NOT NULL;
 CREATE TABLE webhook_messages_default PARTITION OF webhook_messages DEFAULT;

@@ -213,7 +213,7 @@ func FuzzOthersStayByteForByte(f *testing.F) {
 		}, space)
 		text, err := json.Marshal(content)
 		if err != nil {
-			t.Skip()
+			return
 		}
 		lists := [3][]string{}
 		var his [3][]string

@@ -65,7 +65,8 @@ ALTER TABLE deliveries
     ADD ordering_key     text,        -- hash of the flow token, for an ordered endpoint
     ADD traceparent      text,
     ADD replay           boolean NOT NULL DEFAULT false, -- sent after what is live
-    ADD attempt_base     integer NOT NULL DEFAULT 0;     -- attempts made before the latest replay
+    ADD attempt_base     integer NOT NULL DEFAULT 0,     -- attempts made before the latest replay
+    ADD leased_by        text;                           -- name of the worker that claimed it last
 
 CREATE TABLE delivery_history (
     id               uuid        NOT NULL,
@@ -249,7 +250,7 @@ UPDATE deliveries d SET response_id = subject_id, event_type = 'flow_completed',
 ALTER TABLE deliveries
     ALTER response_id SET NOT NULL,
     DROP event_id, DROP event_at, DROP subject_id, DROP subject_at, DROP subject_position, DROP flow,
-    DROP ordering_key, DROP traceparent, DROP replay, DROP attempt_base,
+    DROP ordering_key, DROP traceparent, DROP replay, DROP attempt_base, DROP leased_by,
     ADD UNIQUE (account, endpoint_id, event_type, response_id);
 CREATE INDEX deliveries_due ON deliveries (endpoint_id, run_at) WHERE state = 'due';
 CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE state = 'leased';

@@ -70,10 +70,7 @@ func bothAway(ctx context.Context, s *Scene) error {
 		return err
 	}
 	s.Repeats(Pick(s, 1, 5) * inFlight) // of what the kill had under way
-	if err := s.noDead(ctx); err != nil {
-		return err
-	}
-	return s.endLeases(ctx)
+	return s.noDead(ctx)
 }
 
 // withheld starts a worker while a session has what every batch needs first, and

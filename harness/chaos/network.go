@@ -57,7 +57,7 @@ func halfOpen(ctx context.Context, s *Scene) error {
 		}
 		s.MaxExpired += inFlight
 	}
-	return s.endLeases(ctx)
+	return nil
 }
 
 func slowPostgres(ctx context.Context, s *Scene) error {
@@ -94,8 +94,5 @@ func slowPostgres(ctx context.Context, s *Scene) error {
 	if _, err := s.Beyond(ctx, time.Minute, s.Producer.Position()); err != nil {
 		return errors.Join(errors.New("after the network was mended"), err)
 	}
-	if err := s.noDead(ctx); err != nil {
-		return err
-	}
-	return s.endLeases(ctx)
+	return s.noDead(ctx)
 }

@@ -25,7 +25,7 @@ func postgresFaults() []Fault {
 		},
 		{
 			Number: 7, Name: "answers to COMMIT lost", Bound: 3 * time.Second,
-			Promise: "the batch is run again and changes nothing: 0 doubled, no duplicate POST (leases that were granted unheard run out; by SQL in the short form)",
+			Promise: "the batch is run again and changes nothing: 0 doubled, no duplicate POST; deliveries that were claimed unheard are claimed again",
 			Run:     commitsCut,
 		},
 		{
@@ -74,11 +74,7 @@ func postgresKilled(ctx context.Context, s *Scene) error {
 		}
 		s.MaxExpired += inFlight
 	}
-	if err := s.noDead(ctx); err != nil {
-		return err
-	}
-	// Of a claim whose answer was lost nobody holds the leases.
-	return s.endLeases(ctx)
+	return s.noDead(ctx)
 }
 
 // outage lets time pass while Postgres is away, in which nothing may leave the
@@ -178,10 +174,7 @@ func postgresAway(ctx context.Context, s *Scene) error {
 	if !s.Short && speed < 8000 {
 		s.Miss("the backlog was read at %.0f/s, at least 8000/s is promised", speed)
 	}
-	if err := s.noDead(ctx); err != nil {
-		return err
-	}
-	return s.endLeases(ctx)
+	return s.noDead(ctx)
 }
 
 // throughProxy starts a worker whose way to Postgres leads through a proxy.
@@ -226,10 +219,7 @@ func commitsCut(ctx context.Context, s *Scene) error {
 		return err
 	}
 	s.Note("%d COMMITs lost their answer; %g entries at least were committed, written again and found to be there", p.Commits(), again)
-	if err := s.noDead(ctx); err != nil {
-		return err
-	}
-	return s.endLeases(ctx)
+	return s.noDead(ctx)
 }
 
 func postgresRefuses(ctx context.Context, s *Scene) error {

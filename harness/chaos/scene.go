@@ -247,11 +247,6 @@ func (s *Scene) streams() []string {
 	return all
 }
 
-// ExpireLeases ends the leases of workers that are gone, as 90 seconds would.
-func (s *Scene) ExpireLeases(ctx context.Context) error {
-	return s.Exec(ctx, "UPDATE deliveries SET lease_until = now() WHERE state = 'leased'")
-}
-
 // Settle lets everything come to rest: what is appended is read, what is due is
 // delivered.
 func (s *Scene) Settle(ctx context.Context) error {

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/site"
 )
 
@@ -53,7 +51,6 @@ func TestWorkerKilledBetweenReadAndAcknowledgement(t *testing.T) {
 			s.wantStored(t, wamids)
 		})
 	}
-	s.expireLeases(t)
 	s.wantDelivered(t, len(wamids))
 }
 
@@ -76,7 +73,6 @@ func TestWorkerKilledAtRandomUnderLoad(t *testing.T) {
 	wamids := users.end(t)
 	s.readAll(t)
 	s.wantStored(t, wamids)
-	s.expireLeases(t)
 	repeated := s.wantDelivered(t, len(wamids))
 	s.wantNoGaps(t)
 	t.Logf("%d kills, %d answers, none lost, none stored twice; %d callbacks came again under their own id", kills, len(wamids), repeated)
@@ -133,17 +129,5 @@ func (s installation) wantNoGaps(t *testing.T) {
 	}
 	if n := s.number(t, "SELECT count(*) FROM stream_sources WHERE NOT isempty(int8multirange(int8range(1, mark, '[]')) - seen) OR NOT isempty(lost)"); n != 0 {
 		t.Errorf("on %d shards numbers are missing", n)
-	}
-}
-
-// expireLeases ends the leases of workers that are gone, as 90 seconds would.
-func (s installation) expireLeases(t *testing.T) {
-	t.Helper()
-	err := s.Query(t.Context(), func(conn *pgx.Conn) error {
-		_, err := conn.Exec(t.Context(), "UPDATE deliveries SET lease_until = now() WHERE state = 'leased'")
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }

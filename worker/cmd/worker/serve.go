@@ -148,7 +148,7 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 	w.tracing = tracing.Start(buildVersion(), w.name.Name, log.Named("tracing"))
 	publisher := publish.New(pool, w.redis, s.Redis.Keys, log.Named("publish"))
 	deliverer := callback.New(callback.Config{
-		Pool: pool, Log: log.Named("callback"), Registry: w.registry, AllowNetworks: s.Callback.AllowNetworks,
+		Pool: pool, Worker: w.name.Name, Log: log.Named("callback"), Registry: w.registry, AllowNetworks: s.Callback.AllowNetworks,
 		Trace: attemptTrace(w.tracing),
 	})
 	writer := ingest.NewWriter(pool, ingest.Config{

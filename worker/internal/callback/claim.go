@@ -17,8 +17,9 @@ const endpointsPerClaim = 64
 // queue is the table of deliveries. Every state change of a delivery that a
 // worker makes is here.
 type queue struct {
-	pool  *pgxpool.Pool
-	lease time.Duration
+	pool   *pgxpool.Pool
+	lease  time.Duration
+	worker string // name that no other live process has; empty: leases bear none
 }
 
 // room is what a worker has left.

@@ -23,7 +23,10 @@ import (
 
 // Config is what a deliverer works with.
 type Config struct {
-	Pool     *pgxpool.Pool
+	Pool *pgxpool.Pool
+	// Worker is this process's name, which no other live one has: what a killed
+	// one of that name had leased is sent at once. Empty: once its leases run out.
+	Worker   string
 	Log      *zap.Logger
 	Registry prometheus.Registerer
 	// AllowNetworks are networks callbacks may reach although they are not
@@ -54,6 +57,8 @@ type Deliverer struct {
 	schedule []time.Duration
 	poll     time.Duration
 	inFlight int
+	// stale says that leases of this name may stand that are not held.
+	stale bool
 
 	nudge chan struct{}
 	done  chan outcome
@@ -70,10 +75,10 @@ type heldDelivery struct {
 // New returns a deliverer that has not begun.
 func New(c Config) *Deliverer {
 	d := &Deliverer{
-		log: c.Log, queue: &queue{pool: c.Pool, lease: leaseFor}, metrics: newMetrics(c.Registry),
+		log: c.Log, queue: &queue{pool: c.Pool, lease: leaseFor, worker: c.Worker}, metrics: newMetrics(c.Registry),
 		schedule: c.Schedule, poll: c.Poll, inFlight: c.InFlight, sender: c.Sender,
 		trace: c.Trace, nudge: make(chan struct{}, 1),
-		held: make(map[uuid.UUID]heldDelivery),
+		held: make(map[uuid.UUID]heldDelivery), stale: true,
 	}
 	if d.schedule == nil {
 		d.schedule = Schedule
@@ -168,9 +173,23 @@ func (d *Deliverer) claim(ctx context.Context) (claimed, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
+	if d.stale {
+		// No claim is under way, so that whatever is leased and not held is nobody's.
+		left, err := d.queue.reclaim(ctx, d.holdings())
+		if err != nil {
+			return claimed{}, err
+		}
+		d.stale = false
+		if left > 0 {
+			d.metrics.expired.Add(float64(left))
+			d.log.Warn("deliveries were leased to a worker of this name that was killed, or by a claim whose answer was lost: they are due again",
+				zap.Int64("deliveries", left))
+		}
+	}
 	started := time.Now()
 	c, err := d.queue.claim(ctx, r)
 	if err != nil {
+		d.stale = true
 		return claimed{}, err
 	}
 	d.metrics.claimed(c, time.Since(started))

@@ -13,8 +13,8 @@ import (
 const (
 	// leaseFor is how long a delivery belongs to the worker that claimed it.
 	// An attempt takes 20 s at most and the lease is renewed every
-	// heartbeatEvery, so that only a dead worker loses one. The clock is
-	// always the database's.
+	// heartbeatEvery, so that only a dead worker loses one; sooner, when a
+	// worker of its name starts: see reclaim. The clock is always the database's.
 	leaseFor       = 90 * time.Second
 	heartbeatEvery = 15 * time.Second
 	sweepEvery     = 5 * time.Second
@@ -58,6 +58,25 @@ func (q *queue) sweep(ctx context.Context, held []Delivery) (expired int64, err 
 	tag, err := q.pool.Exec(ctx, sql, uuids(ids))
 	if err != nil {
 		return 0, fmt.Errorf("looking for leases that ran out: %w", err)
+	}
+	return tag.RowsAffected(), nil
+}
+
+// reclaim makes due what was leased under this worker's name and is not held:
+// by a process of that name that was killed, which sent them or not, or by a
+// claim whose commit came through and whose answer did not. Their places in the
+// endpoint's limit would else be taken until the leases run out.
+func (q *queue) reclaim(ctx context.Context, held []Delivery) (left int64, err error) {
+	if q.worker == "" {
+		return 0, nil
+	}
+	const sql = `
+		UPDATE deliveries SET state = 'due', lease_id = NULL, lease_until = NULL
+		WHERE state = 'leased' AND leased_by = $1 AND id <> ALL($2)`
+	ids, _ := idsOf(held)
+	tag, err := q.pool.Exec(ctx, sql, q.worker, uuids(ids))
+	if err != nil {
+		return 0, fmt.Errorf("looking for leases of this worker's earlier life: %w", err)
 	}
 	return tag.RowsAffected(), nil
 }

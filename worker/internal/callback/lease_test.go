@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
@@ -101,6 +102,60 @@ func TestACrashedWorkersDeliveryIsSentAgainWithTheSameBody(t *testing.T) {
 	}
 	if after := read(t, pool, id); after.State != "delivered" || after.Attempts != 1 {
 		t.Errorf("row = %+v", after)
+	}
+}
+
+// It is back under its name, in seconds and not after its leases: in full flight
+// these hold every place that the endpoint has.
+func TestAKilledWorkersDeliveriesAreSentAtOnceByItsSuccessor(t *testing.T) {
+	t.Parallel()
+	pool, rc := testkit.Database(t), newReceiver(t, nil)
+	e := endpoint(t, pool, rc.URL, "max_in_flight = 5")
+	ids := dueDeliveries(t, pool, e, 8)
+	killed, peer := &queue{pool: pool, lease: leaseFor, worker: "one"}, &queue{pool: pool, lease: leaseFor, worker: "two"}
+	if n := len(killed.claimUpTo(t, 8)); n != 4 { // half of its places
+		t.Fatalf("claimed %d", n)
+	}
+	peers := peer.claimUpTo(t, 8)
+	if len(peers) != 1 {
+		t.Fatalf("a peer claimed %d, expected what the limit left", len(peers))
+	}
+	start(t, pool, func(c *Config) { c.Worker = "one" })
+	for _, id := range ids {
+		if id != peers[0].ID {
+			waitFor(t, pool, id, "delivered")
+		}
+	}
+	if r := read(t, pool, peers[0].ID); r.State != "leased" || r.Attempt != 1 {
+		t.Errorf("the delivery of a worker that lives: %+v", r)
+	}
+}
+
+// The commit of a claim came through and its answer did not.
+func TestAClaimThatWasNeverHeardOfIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	pool := testkit.Database(t)
+	dueDeliveries(t, pool, endpoint(t, pool, "http://127.0.0.1:1/"), 3)
+	d := New(Config{Pool: pool, Worker: "one", Log: zap.NewNop(), Registry: prometheus.NewRegistry()})
+	claim := func() int {
+		t.Helper()
+		c, err := d.claim(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(c.deliveries)
+	}
+	d.queue.claimUpTo(t, 2)
+	if n := claim(); n != 3 {
+		t.Errorf("claimed %d at the start, expected all", n)
+	}
+	if n := claim(); n != 0 {
+		t.Errorf("claimed %d more, expected what is held to be left alone", n)
+	}
+	d.forget(d.holdings()[:2]...)
+	d.stale = true
+	if n := claim(); n != 2 {
+		t.Errorf("claimed %d after a claim that failed, expected the two that are not held", n)
 	}
 }
 

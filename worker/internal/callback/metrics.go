@@ -62,7 +62,7 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 		}, []string{"endpoint"}),
 		expired: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "lease_expired_total",
-			Help: "Deliveries whose worker died and which were made due again.",
+			Help: "Deliveries whose worker died, or never heard that it had them, and which were made due again.",
 		}),
 		lost: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "lease_lost_total",

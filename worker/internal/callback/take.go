@@ -119,12 +119,12 @@ func (q *queue) take(ctx context.Context, tx *transaction, due []Delivery, late 
 	var b pgx.Batch
 	if len(ids) > 0 {
 		const sql = `
-			UPDATE deliveries d SET state = 'leased', attempt = d.attempt + 1, lease_id = $1,
+			UPDATE deliveries d SET state = 'leased', attempt = d.attempt + 1, lease_id = $1, leased_by = nullif($5, ''),
 				lease_until = now() + make_interval(secs => $2), body = coalesce(d.body, u.body)
 			FROM unnest($3::uuid[], $4::bytea[]) AS u (id, body)
 			WHERE d.id = u.id AND d.state = 'due'
 			RETURNING d.id`
-		b.Queue(sql, lease, q.lease.Seconds(), uuids(ids), bodies).Query(func(rows pgx.Rows) error {
+		b.Queue(sql, lease, q.lease.Seconds(), uuids(ids), bodies, q.worker).Query(func(rows pgx.Rows) error {
 			var id uuid.UUID
 			_, err := pgx.ForEachRow(rows, []any{bytes16(&id)}, func() error { taken[id] = true; return nil })
 			return err

@@ -23,7 +23,7 @@ import (
 )
 
 // patience is how long Eventually waits: far more than anything takes.
-const patience = 15 * time.Second
+const patience = time.Minute
 
 func required(t testing.TB, name, server string) string {
 	t.Helper()

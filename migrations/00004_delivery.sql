@@ -209,11 +209,34 @@ CREATE TABLE erasures (
 -- One person is found by contact; deliveries by their subjects.
 CREATE INDEX flow_responses_contact ON flow_responses (contact_id) WHERE contact_id IS NOT NULL;
 
+-- ---------------------------------------------------------------- speed of intake
+
+-- What tells rows apart comes first, the account last or not at all: in most
+-- installations all rows have the same, and it would be compared first at every
+-- level of the index.
+DROP INDEX flow_responses_wamid, flow_responses_token, flow_responses_params, flow_responses_phone, flow_responses_user, flow_sessions_token;
+CREATE UNIQUE INDEX flow_responses_wamid ON flow_responses (wamid, account) WHERE wamid IS NOT NULL;
+CREATE INDEX flow_responses_token ON flow_responses (token_hash) WHERE token_hash IS NOT NULL;
+CREATE INDEX flow_responses_params ON flow_responses (params_hash, received_at) WHERE params_hash IS NOT NULL AND NOT incomplete;
+CREATE INDEX flow_responses_phone ON flow_responses (phone_number) WHERE phone_number IS NOT NULL;
+CREATE INDEX flow_responses_user ON flow_responses (user_id) WHERE user_id IS NOT NULL;
+ALTER TABLE flow_sessions DROP CONSTRAINT flow_sessions_account_flow_token_hash_key,
+    ADD CONSTRAINT flow_sessions_token UNIQUE (token_hash, flow, account);
+
 -- +goose Down
 -- The rows of finished deliveries, messages' details and what Meta said of flows
 -- are lost: there is no place for them before this version.
 DROP TABLE erasures, flow_events;
 DROP INDEX flow_responses_contact;
+DROP INDEX flow_responses_wamid, flow_responses_token, flow_responses_params, flow_responses_phone, flow_responses_user;
+CREATE UNIQUE INDEX flow_responses_wamid ON flow_responses (account, wamid) WHERE wamid IS NOT NULL;
+CREATE INDEX flow_responses_token ON flow_responses (account, token_hash) WHERE token_hash IS NOT NULL;
+CREATE INDEX flow_responses_params ON flow_responses (account, params_hash, received_at) WHERE params_hash IS NOT NULL AND NOT incomplete;
+CREATE INDEX flow_responses_phone ON flow_responses (account, phone_number) WHERE phone_number IS NOT NULL;
+CREATE INDEX flow_responses_user ON flow_responses (account, user_id) WHERE user_id IS NOT NULL;
+ALTER TABLE flow_sessions DROP CONSTRAINT flow_sessions_token,
+    ADD UNIQUE (account, flow, token_hash);
+CREATE INDEX flow_sessions_token ON flow_sessions (account, token_hash);
 CREATE TABLE webhook_messages_old (
     account         text        NOT NULL DEFAULT 'default',
     event_id        uuid        NOT NULL,

@@ -206,7 +206,7 @@ func (w *worker) startParts(ctx context.Context, pool *pgxpool.Pool) error {
 // apiConfig is that of the writers' pool but for what is the API's own. A
 // connection of the API that does not answer is no reason to give up the writers'.
 func apiConfig(pool *pgxpool.Pool) *pgxpool.Config {
-	own := pool.Config()
+	own := store.Reading(pool)
 	own.MaxConns = apiConnections
 	own.ConnConfig.RuntimeParams["statement_timeout"] = apiStatement
 	own.ShouldPing, own.PingTimeout = nil, apiPing

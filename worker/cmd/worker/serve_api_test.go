@@ -119,6 +119,9 @@ func TestConnectionsOfTheAPIAreItsOwn(t *testing.T) {
 	if own.MaxConns != apiConnections || params["statement_timeout"] != apiStatement || params["application_name"] == "" {
 		t.Errorf("%d connections with %v", own.MaxConns, params)
 	}
+	if _, set := params["enable_seqscan"]; set {
+		t.Error("the API is kept from reading tables whole, as the writers are")
+	}
 	if _, set := pool.Config().ConnConfig.RuntimeParams["statement_timeout"]; set {
 		t.Error("the writers have the API's limit")
 	}

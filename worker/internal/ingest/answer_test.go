@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
 )
 
 func TestEveryAnswerIsKept(t *testing.T) {
@@ -75,6 +76,23 @@ func TestAnswerAmongBrokenMessages(t *testing.T) {
 	s.expect("3", "SELECT count(*) FROM webhook_events WHERE problem IS NOT NULL")
 	s.expect("5", "SELECT count(*) FROM webhook_messages")
 	s.expect(`\x00ff`, "SELECT body FROM webhook_events WHERE length(body) = 2")
+}
+
+// The keys of what was stored are kept for a month, answers for ever: one that
+// comes again after that changes nothing, and what comes with it is stored.
+func TestAnswerThatComesAgainWhenItsKeyIsGone(t *testing.T) {
+	s := newSuite(t)
+	s.endpoint("*", true)
+	answer := func(wamid string) stream.Entry {
+		return s.hook(in("1065", `"messages":[{"from":"1","id":"`+wamid+`","timestamp":"1749416383","type":"interactive","interactive":{"type":"nfm_reply","nfm_reply":{"name":"flow","response_json":"{}"}}}]`))
+	}
+	s.write(answer("a"))
+	s.exec("DELETE FROM event_keys")
+	s.write(answer("a"), answer("b"))
+	s.expect("a b", "SELECT string_agg(wamid, ' ' ORDER BY wamid) FROM flow_responses")
+	s.expect("2", "SELECT count(*) FROM deliveries")
+	s.expect("0", "SELECT count(*) FROM dead_entries")
+	s.expect("3", "SELECT count(*) FROM webhook_events") // its bytes are there twice
 }
 
 func TestAnswerOfAUserWithoutANumber(t *testing.T) {

@@ -37,12 +37,13 @@ const insertContacts = `
 
 // The rows are locked in the order of their ids before any is updated.
 const touchContacts = `
-	WITH locked AS MATERIALIZED (SELECT id FROM contacts WHERE id = ANY ($1::uuid[]) ORDER BY id FOR NO KEY UPDATE)
+	WITH locked AS MATERIALIZED (
+		SELECT t.* FROM (
+			SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS t(id, username, name, seen) ORDER BY id) t
+		CROSS JOIN LATERAL (SELECT FROM contacts c WHERE c.id = t.id OFFSET 0 FOR NO KEY UPDATE) l)
 	UPDATE contacts c SET username = coalesce(t.username, c.username), name = coalesce(t.name, c.name),
 		last_seen_at = greatest(c.last_seen_at, t.seen)
-	FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[]) AS t(id, username, name, seen)
-	JOIN locked USING (id)
-	WHERE c.id = t.id AND c.id = ANY ($1::uuid[])`
+	FROM locked t WHERE c.id = t.id`
 
 // First whoever loses a number or a life of its own, then whoever gains: the
 // unique indexes are checked row by row.

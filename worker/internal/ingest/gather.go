@@ -40,6 +40,8 @@ type gathered struct {
 	// committed but not acknowledged may still have to meet its other half.
 	tokens map[token]struct{}
 	params map[params]struct{}
+
+	collided bool // an earlier try met rows that were there already
 }
 
 // gather decodes entries. It is pure but for the ids it makes.

@@ -19,6 +19,9 @@ import (
 // real ids are under 200.
 const longestID = 1000
 
+// nfmReply is the source of an answer that a message brought.
+const nfmReply = "nfm_reply"
+
 // hook is one webhook: its raw bytes, the messages and statuses in it, and what
 // Meta reports of flows.
 type hook struct {
@@ -175,7 +178,7 @@ func newStatusDetails(in *webhook.Status) status {
 // newAnswer keeps an answer in whatever form it came.
 func newAnswer(m *message, response []byte) *answer {
 	a := &answer{
-		id: newID(), account: m.account, source: "nfm_reply", wamid: m.wamid,
+		id: newID(), account: m.account, source: nfmReply, wamid: m.wamid,
 		person: m.person, numberID: m.phoneNumberID, at: m.at,
 	}
 	if m.person != nil {

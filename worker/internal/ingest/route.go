@@ -55,8 +55,7 @@ type delivery struct {
 	pause                                  int32 // seconds before the first attempt
 }
 
-// router makes the deliveries of events. Those of answers are made by the
-// statement that stores them, which alone knows their flow.
+// router makes the deliveries of events.
 type router struct {
 	endpoints  []endpoint
 	deliveries []delivery
@@ -69,6 +68,7 @@ type occurrence struct {
 	subject                               uuid.UUID
 	subjectAt                             time.Time
 	position                              pgtype.Int4 // of a message inside its webhook
+	pause                                 int32       // seconds before the first attempt, at least
 }
 
 func (r *router) add(t eventtype.Type, o occurrence) {
@@ -79,7 +79,7 @@ func (r *router) add(t eventtype.Type, o occurrence) {
 		d := delivery{
 			id: newID(), endpoint: e.id, event: eventtype.ID(t, o.subject, int(o.position.Int32)),
 			account: o.account, typ: string(t), flow: o.flow, trace: o.traceparent,
-			at: o.at, subject: o.subject, subjectAt: o.subjectAt, position: o.position, pause: e.pause,
+			at: o.at, subject: o.subject, subjectAt: o.subjectAt, position: o.position, pause: max(e.pause, o.pause),
 		}
 		if e.ordered {
 			d.orderingKey = o.tokenHash
@@ -130,6 +130,31 @@ func (r *router) step(s *step) {
 		r.add(eventtype.FlowStarted, o)
 	}
 	r.add(eventtype.FlowScreen, o)
+}
+
+// byMessage is when an answer that a message brought takes its place among the
+// events of its flow token: Meta's time has whole seconds, the screens before it
+// have the edge's milliseconds. What is sent says Meta's time.
+const byMessage = 999 * time.Millisecond
+
+// untilJoined is how long an answer waits for its session, in seconds: its flow,
+// which the session knows, is to be in what is sent.
+const untilJoined = 10
+
+// answer is one that was stored. An endpoint that wants some flows only gets one
+// whose flow is not known yet when the session comes: see joinSessions.
+func (r *router) answer(a *answer, flow string, joined bool) {
+	o := occurrence{
+		account: a.account, flow: flow, tokenHash: a.tokenHash, traceparent: a.traceparent,
+		at: a.at, subject: a.id, subjectAt: a.at,
+	}
+	if a.source == nfmReply {
+		o.at = a.at.Add(byMessage)
+	}
+	if !joined && a.tokenHash != "" {
+		o.pause = untilJoined
+	}
+	r.add(eventtype.FlowCompleted, o)
 }
 
 func queueDeliveries(b *pgx.Batch, all []delivery) {

@@ -2,13 +2,14 @@ package ingest
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/eventtype"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
 )
 
@@ -20,12 +21,13 @@ type rows struct {
 	sessions   []*session
 	answers    []*answer
 	deliveries []delivery // of every event but answers
+	collided   bool       // some of the answers may be there already
 }
 
 // pick keeps what has not been stored before.
 func (g *gathered) pick(fresh map[key]struct{}, endpoints []endpoint) rows {
 	isNew := func(k key) bool { _, ok := fresh[k]; return ok }
-	var r rows
+	r := rows{collided: g.collided}
 	to := router{endpoints: endpoints}
 	for _, h := range g.hooks {
 		if !isNew(h.key) {
@@ -66,14 +68,30 @@ func (g *gathered) pick(fresh map[key]struct{}, endpoints []endpoint) rows {
 	return r
 }
 
-// queue appends the statements that need no answer of an earlier one. Their
-// order is the order in which every transaction visits the tables.
-func (r rows) queue(b *pgx.Batch, endpoints []endpoint) {
+// write stores them, and what there is besides of the entries they are from.
+// The order of the statements is the order in which every transaction visits the
+// tables.
+func (r rows) write(ctx context.Context, tx pgx.Tx, endpoints []endpoint, dead []stream.Dead, sources []*source) error {
+	b := &pgx.Batch{}
 	r.queueHooks(b)
 	r.queueFlowEvents(b)
 	r.queueSteps(b)
-	r.queueAnswers(b, endpoints)
+	if len(r.answers) > 0 {
+		// Which flow an answer belongs to the database knows, which has the session.
+		to := router{endpoints: endpoints}
+		r.queueAnswers(b, to.answer)
+		if err := tx.SendBatch(ctx, b).Close(); err != nil {
+			return err
+		}
+		r.deliveries, b = append(r.deliveries, to.deliveries...), &pgx.Batch{}
+	}
 	queueDeliveries(b, r.deliveries)
+	queueDead(b, dead)
+	queueSources(b, sources)
+	if b.Len() == 0 {
+		return nil
+	}
+	return tx.SendBatch(ctx, b).Close()
 }
 
 func (r rows) queueHooks(b *pgx.Batch) {
@@ -181,22 +199,17 @@ func (r rows) queueSteps(b *pgx.Batch) {
 		column(r.sessions, func(s *session) pgtype.Timestamptz { return timestamp(s.completedAt) }))
 }
 
-func (r rows) queueAnswers(b *pgx.Batch, endpoints []endpoint) {
+// queueAnswers has stored called for each answer that was not there, with the
+// flow it belongs to, if that is known, and whether its session is.
+func (r rows) queueAnswers(b *pgx.Batch, stored func(a *answer, flow string, joined bool)) {
 	if len(r.answers) == 0 {
 		return
 	}
-	// Which flow an answer belongs to is known to the statement only, which looks
-	// for the session: it leaves out the endpoints of other flows.
-	var deliveries, targets, responses []pgtype.UUID
-	for _, a := range r.answers {
-		for _, e := range endpoints {
-			if e.WantsType(eventtype.FlowCompleted) && e.wantsAccount(a.account) {
-				deliveries = append(deliveries, id(newID()))
-				targets, responses = append(targets, id(e.id)), append(responses, id(a.id))
-			}
-		}
+	statement := insertResponses
+	if r.collided {
+		statement = insertSomeResponses
 	}
-	b.Queue(insertResponses,
+	b.Queue(statement,
 		column(r.answers, func(a *answer) pgtype.UUID { return id(a.id) }),
 		column(r.answers, func(a *answer) string { return a.account }),
 		column(r.answers, func(a *answer) string { return a.source }),
@@ -216,10 +229,23 @@ func (r rows) queueAnswers(b *pgx.Batch, endpoints []endpoint) {
 		column(r.answers, func(a *answer) pgtype.UUID { return id(a.event) }),
 		column(r.answers, func(a *answer) time.Time { return a.at }),
 		column(r.answers, func(a *answer) int32 { return int32(a.attempt) }),
-		deliveries, targets, responses,
 		column(r.answers, func(a *answer) pgtype.Timestamptz { return timestamp(a.attemptStarted) }),
-		column(r.answers, func(a *answer) pgtype.UUID { return id(eventtype.ID(eventtype.FlowCompleted, a.id, 0)) }),
-		column(r.answers, func(a *answer) pgtype.Text { return text(a.traceparent) }))
+	).Query(func(rows pgx.Rows) error {
+		byID := make(map[uuid.UUID]*answer, len(r.answers))
+		for _, a := range r.answers {
+			byID[a.id] = a
+		}
+		var (
+			key    uuid.UUID
+			flow   string
+			joined bool
+		)
+		_, err := pgx.ForEachRow(rows, []any{(*[16]byte)(&key), &flow, &joined}, func() error {
+			stored(byID[key], flow, joined)
+			return nil
+		})
+		return err
+	})
 }
 
 // queueSources and queueDead are of every entry, stored before or not.

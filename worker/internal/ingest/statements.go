@@ -7,6 +7,10 @@ package ingest
 // What looks rows up by key does so in a LATERAL subquery with LIMIT or OFFSET,
 // which the planner must run once for each key, by its index. A plain join it
 // may turn into one over the whole table, and does while it knows little of it.
+// Nor are two unnests joined: the planner takes each for ten rows and compares
+// every one with every other. For the same reason a column that only has to be equal besides is written as
+// x || '', which no index has: one that begins with the account looks as good as
+// the right one while the table is small, and the plan is kept when it has grown.
 
 const insertKeys = `
 	INSERT INTO event_keys (account, kind, dedup)
@@ -80,7 +84,8 @@ const upsertSessions = `
 		$11::text[], $12::text[], $13::bool[], $14::timestamptz[], $15::timestamptz[], $16::timestamptz[])
 		WITH ORDINALITY AS n(id, account, flow, token_hash, flow_token, user_id, definition, version, attempt, status,
 		current_screen, answers, incomplete, started_at, last_activity_at, completed_at, ord)
-	LEFT JOIN flows f ON f.account = n.account AND f.name = n.flow AND f.deleted_at IS NULL
+	LEFT JOIN LATERAL (
+		SELECT f.id FROM flows f WHERE f.account = n.account AND f.name = n.flow AND f.deleted_at IS NULL LIMIT 1) f ON true
 	ORDER BY n.ord
 	ON CONFLICT (account, flow, token_hash) DO UPDATE SET
 		flow_id = coalesce(s.flow_id, excluded.flow_id),
@@ -104,48 +109,42 @@ const upsertSessions = `
 		OR excluded.completed_at > s.completed_at
 		OR s.completed_at IS NULL AND excluded.completed_at IS NOT NULL`
 
-// byMessage is when an answer that a message brought takes its place among the
-// events of its flow token: Meta's time has whole seconds, the screens before it
-// have the edge's milliseconds. What is sent says Meta's time.
-const byMessage = `answered_at + interval '999 milliseconds'`
-
 // A session that several flows share one token with is the one that completed,
 // else the one that was last active: an answer names no flow.
 //
-// An endpoint that wants some flows only gets an answer whose flow is not known
-// yet when the session comes: see joinSessions.
-const insertResponses = `
-	WITH new AS (
-		INSERT INTO flow_responses (id, account, source, wamid, context_id, session_id, attempt, flow_id, flow, token_hash, flow_token,
-			contact_id, phone_number, user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at,
-			attempt_started_at)
-		SELECT a.id, a.account, a.source, a.wamid, a.context_id, s.id, coalesce(nullif(a.attempt, 0), s.attempt), coalesce(s.flow_id, f.id),
-			coalesce(s.flow, a.flow), a.token_hash, a.flow_token, a.contact_id, a.phone_number, a.user_id, a.phone_number_id,
-			a.response_data::json, a.response_raw, a.params_hash, a.incomplete OR coalesce(s.incomplete, false), a.webhook_event_id, a.answered_at,
-			a.attempt_started_at
-		FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[], $10::text[],
-			$11::text[], $12::text[], $13::text[], $14::bytea[], $15::text[], $16::bool[], $17::uuid[], $18::timestamptz[], $19::int[], $23::timestamptz[])
-			WITH ORDINALITY AS a(id, account, source, wamid, context_id, flow, token_hash, flow_token, contact_id, phone_number,
-			user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at, attempt, attempt_started_at,
-			ord)
-		LEFT JOIN LATERAL (
-			SELECT s.id, s.attempt, s.flow_id, s.flow, s.incomplete FROM flow_sessions s
-			WHERE s.account = a.account AND s.token_hash = a.token_hash AND (a.flow IS NULL OR s.flow = a.flow)
-			ORDER BY (s.status = 'completed') DESC, s.last_activity_at DESC LIMIT 1) s ON true
-		LEFT JOIN flows f ON f.account = a.account AND f.name = a.flow AND f.deleted_at IS NULL
-		ORDER BY a.ord
-		ON CONFLICT DO NOTHING
-		RETURNING id, account, source, session_id, token_hash, flow, answered_at)
-	INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, flow, ordering_key, traceparent, run_at)
-	SELECT d.id, new.account, e.id, 'flow.completed', t.event_id,
-		CASE WHEN new.source = 'nfm_reply' THEN new.` + byMessage + ` ELSE new.answered_at END,
-		new.id, new.answered_at, new.flow, CASE WHEN e.ordered THEN new.token_hash END, t.traceparent,
-		now() + make_interval(secs => greatest(coalesce(e.schedule[1], 0),
-			CASE WHEN new.session_id IS NOT NULL OR new.token_hash IS NULL THEN 0 ELSE 10 END))
-	FROM unnest($20::uuid[], $21::uuid[], $22::uuid[]) AS d(id, endpoint_id, response_id)
-	JOIN new ON new.id = d.response_id
-	JOIN unnest($1::uuid[], $24::uuid[], $25::text[]) AS t(response_id, event_id, traceparent) ON t.response_id = d.response_id
-	JOIN callback_endpoints e ON e.id = d.endpoint_id AND (e.flows IS NULL OR new.flow = ANY (e.flows))`
+// What two transactions may both bring has its key in event_keys, so that rows
+// which are there already are met only when they are older than the keys. Looking
+// for them before each insert costs a tenth of storing an answer: it is done once
+// an insert has failed for it.
+const (
+	insertResponses     = responsesOf + returningFlow
+	insertSomeResponses = responsesOf + `ON CONFLICT DO NOTHING` + returningFlow
+)
+
+const responsesOf = `
+	INSERT INTO flow_responses (id, account, source, wamid, context_id, session_id, attempt, flow_id, flow, token_hash, flow_token,
+		contact_id, phone_number, user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at,
+		attempt_started_at)
+	SELECT a.id, a.account, a.source, a.wamid, a.context_id, s.id, coalesce(nullif(a.attempt, 0), s.attempt), coalesce(s.flow_id, f.id),
+		coalesce(s.flow, a.flow), a.token_hash, a.flow_token, a.contact_id, a.phone_number, a.user_id, a.phone_number_id,
+		a.response_data::json, a.response_raw, a.params_hash, a.incomplete OR coalesce(s.incomplete, false), a.webhook_event_id, a.answered_at,
+		a.attempt_started_at
+	FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[], $10::text[],
+		$11::text[], $12::text[], $13::text[], $14::bytea[], $15::text[], $16::bool[], $17::uuid[], $18::timestamptz[], $19::int[], $20::timestamptz[])
+		WITH ORDINALITY AS a(id, account, source, wamid, context_id, flow, token_hash, flow_token, contact_id, phone_number,
+		user_id, phone_number_id, response_data, response_raw, params_hash, incomplete, webhook_event_id, answered_at, attempt, attempt_started_at,
+		ord)
+	LEFT JOIN LATERAL (
+		SELECT s.id, s.attempt, s.flow_id, s.flow, s.incomplete FROM flow_sessions s
+		WHERE s.account || '' = a.account AND s.token_hash = a.token_hash AND (a.flow IS NULL OR s.flow = a.flow)
+		ORDER BY (s.status = 'completed') DESC, s.last_activity_at DESC LIMIT 1) s ON true
+	LEFT JOIN LATERAL (
+		SELECT f.id FROM flows f WHERE f.account = a.account AND f.name = a.flow AND f.deleted_at IS NULL LIMIT 1) f ON true
+	ORDER BY a.ord
+	`
+
+const returningFlow = `
+	RETURNING id, coalesce(flow, ''), session_id IS NOT NULL`
 
 const upsertSources = `
 	INSERT INTO stream_sources AS s (src, shard, seen, mark, marked_at)
@@ -166,18 +165,20 @@ const insertDead = `
 	ON CONFLICT DO NOTHING`
 
 // The two halves of a conversation that two transactions stored at the same time
-// did not see each other; whichever committed last finds the other here.
+// did not see each other; whichever committed last finds the other here. Answers
+// that wait are looked for first, for nearly always there is none. (The 999 ms
+// are byMessage.)
 const joinSessions = `
-	WITH s AS MATERIALIZED (
-		SELECT t.account, t.token_hash, s.* FROM unnest($1::text[], $2::text[]) AS t(account, token_hash)
+	WITH unjoined AS MATERIALIZED (
+		SELECT t.account, t.token_hash, r.id FROM unnest($1::text[], $2::text[]) AS t(account, token_hash)
 		CROSS JOIN LATERAL (
-			SELECT s.id, s.attempt, s.flow_id, s.flow, s.incomplete FROM flow_sessions s
-			WHERE s.account = t.account AND s.token_hash = t.token_hash
-			ORDER BY (s.status = 'completed') DESC, s.last_activity_at DESC LIMIT 1) s),
-	waiting AS MATERIALIZED (
-		SELECT r.id AS response_id, s.* FROM s CROSS JOIN LATERAL (
 			SELECT r.id FROM flow_responses r
-			WHERE r.account = s.account AND r.token_hash = s.token_hash AND r.session_id IS NULL AND r.source = 'nfm_reply' OFFSET 0) r),
+			WHERE r.account || '' = t.account AND r.token_hash = t.token_hash AND r.session_id IS NULL AND r.source = 'nfm_reply' OFFSET 0) r),
+	waiting AS MATERIALIZED (
+		SELECT u.id AS response_id, s.* FROM unjoined u CROSS JOIN LATERAL (
+			SELECT s.id, s.attempt, s.flow_id, s.flow, s.incomplete FROM flow_sessions s
+			WHERE s.account || '' = u.account AND s.token_hash = u.token_hash
+			ORDER BY (s.status = 'completed') DESC, s.last_activity_at DESC LIMIT 1) s),
 	joined AS (
 		UPDATE flow_responses r SET session_id = w.id, attempt = coalesce(r.attempt, w.attempt), flow_id = coalesce(w.flow_id, r.flow_id),
 			flow = w.flow, incomplete = r.incomplete OR w.incomplete
@@ -187,10 +188,13 @@ const joinSessions = `
 	hurried AS (
 		UPDATE deliveries d SET flow = joined.flow,
 			run_at = least(d.run_at, greatest(now(), d.created_at + make_interval(secs => coalesce(e.schedule[1], 0))))
-		FROM joined, callback_endpoints e WHERE e.id = d.endpoint_id AND d.subject_id = joined.id AND d.event_type = 'flow.completed' AND d.state = 'due' AND d.body IS NULL),
+		FROM joined CROSS JOIN LATERAL (
+				SELECT o.id, o.endpoint_id, o.event_type, o.state, o.body IS NULL AS unsent FROM deliveries o WHERE o.subject_id = joined.id OFFSET 0) o
+			JOIN callback_endpoints e ON e.id = o.endpoint_id
+		WHERE d.id = o.id AND o.event_type = 'flow.completed' AND o.state = 'due' AND o.unsent AND d.state || '' = 'due' AND d.body IS NULL),
 	routed AS (
 		INSERT INTO deliveries (id, account, endpoint_id, event_type, event_id, event_at, subject_id, subject_at, flow, ordering_key, run_at)
-		SELECT ` + newDeliveryID + `, j.account, e.id, 'flow.completed', ` + completedID + `, j.` + byMessage + `, j.id, j.answered_at, j.flow,
+		SELECT ` + newDeliveryID + `, j.account, e.id, 'flow.completed', ` + completedID + `, j.answered_at + interval '999 milliseconds', j.id, j.answered_at, j.flow,
 			CASE WHEN e.ordered THEN j.token_hash END, now() + make_interval(secs => coalesce(e.schedule[1], 0))
 		FROM joined j JOIN callback_endpoints e ON e.account IN ('*', j.account) AND e.status <> 'off' AND j.flow = ANY (e.flows)
 			AND EXISTS (SELECT FROM unnest(e.events) AS p WHERE p = 'flow.completed'
@@ -214,4 +218,4 @@ const flagIncomplete = `
 		SELECT account, params_hash FROM unnest($1::text[], $2::text[]) AS p(account, params_hash)
 		WHERE EXISTS (SELECT FROM flow_steps s WHERE s.account = p.account AND s.params_hash = p.params_hash AND s.at > now() - interval '8 days'))
 	UPDATE flow_responses r SET incomplete = true FROM p
-	WHERE r.account = p.account AND r.params_hash = p.params_hash AND NOT r.incomplete AND r.received_at > now() - interval '8 days'`
+	WHERE r.account || '' = p.account AND r.params_hash = p.params_hash AND NOT r.incomplete AND r.received_at > now() - interval '8 days'`

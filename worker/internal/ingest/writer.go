@@ -145,9 +145,11 @@ func (w *Writer) try(ctx context.Context, entries []stream.Entry) (dead []stream
 	g := w.gather(entries)
 	for range maxTries {
 		err = w.transact(ctx, g)
-		if fault := store.FaultOf(err); err == nil || fault != store.FaultRace && fault != store.FaultCollision {
+		fault := store.FaultOf(err)
+		if err == nil || fault != store.FaultRace && fault != store.FaultCollision {
 			break
 		}
+		g.collided = g.collided || fault == store.FaultRace
 	}
 	return g.dead, err
 }
@@ -195,14 +197,8 @@ func (w *Writer) store(ctx context.Context, tx pgx.Tx, g *gathered) (due bool, e
 	if err := resolveContacts(ctx, tx, r.people); err != nil {
 		return false, err
 	}
-	b := &pgx.Batch{}
-	r.queue(b, endpoints)
-	queueDead(b, g.dead)
-	queueSources(b, g.sources.sorted())
-	if b.Len() > 0 {
-		if err := tx.SendBatch(ctx, b).Close(); err != nil {
-			return false, fmt.Errorf("storing a batch: %w", err)
-		}
+	if err := r.write(ctx, tx, endpoints, g.dead, g.sources.sorted()); err != nil {
+		return false, fmt.Errorf("storing a batch: %w", err)
 	}
 	w.metrics.count(g, fresh, r)
 	return len(r.answers) > 0 || len(r.deliveries) > 0, nil

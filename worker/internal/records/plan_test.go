@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
@@ -14,7 +16,11 @@ import (
 // rows, so that it takes no longer when there are more of them.
 func TestListsUseTheirIndexes(t *testing.T) {
 	t.Parallel()
-	pool := testkit.Database(t)
+	pool, err := pgxpool.NewWithConfig(t.Context(), store.Reading(testkit.Database(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
 	for _, sql := range []string{
 		`INSERT INTO flows (id, name) VALUES ('00000000-0000-7000-8000-000000000001', 'csat'), ('00000000-0000-7000-8000-000000000002', 'rare')`,
 		`INSERT INTO flow_sessions (id, account, flow, flow_id, token_hash, flow_token, user_id, version, attempt, status, started_at, last_activity_at)

@@ -35,6 +35,9 @@ func Open(ctx context.Context, databaseURL string, maxConns int32) (*pgxpool.Poo
 	for name, value := range serverSide {
 		setDefault(config.ConnConfig.RuntimeParams, name, value)
 	}
+	for name, value := range byKey {
+		setDefault(config.ConnConfig.RuntimeParams, name, value)
+	}
 	config.ConnConfig.DialFunc = dial()
 	var pool atomic.Pointer[pgxpool.Pool]
 	config.ShouldPing = pingFirst(&pool)
@@ -51,6 +54,23 @@ func Open(ctx context.Context, databaseURL string, maxConns int32) (*pgxpool.Poo
 		return nil, fmt.Errorf("connecting to Postgres: %w", err)
 	}
 	return opened, nil
+}
+
+// byKey are the planner's settings for what every batch and every claim does: it
+// finds a few rows by their keys, by statements that are planned once, while their
+// tables may hold nothing, and run until they hold millions. A plan that reads a
+// whole table, or hashes it, is right for a moment only. (jit: plans without an
+// index have a cost that would have them compiled each time.)
+var byKey = map[string]string{"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+
+// Reading is the configuration of a pool beside this one for statements that may
+// read much: they are planned as Postgres thinks best.
+func Reading(pool *pgxpool.Pool) *pgxpool.Config {
+	own := pool.Config()
+	for name := range byKey {
+		delete(own.ConnConfig.RuntimeParams, name)
+	}
+	return own
 }
 
 func setDefault(params map[string]string, name, value string) {

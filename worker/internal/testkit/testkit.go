@@ -16,7 +16,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
-	"go.uber.org/zap"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
@@ -37,14 +36,25 @@ func required(t testing.TB, name, server string) string {
 // EmptyDatabaseURL creates a database without tables, dropped when t ends.
 func EmptyDatabaseURL(t testing.TB) string {
 	t.Helper()
+	return newDatabaseURL(t, "template1")
+}
+
+func newDatabaseURL(t testing.TB, template string) string {
+	t.Helper()
 	admin := required(t, "DATABASE_URL", "Postgres")
-	u, err := url.Parse(admin)
+	name := "waf_test_" + Random()
+	execute(t, admin, "CREATE DATABASE "+name+" TEMPLATE "+template)
+	t.Cleanup(func() { execute(t, admin, "DROP DATABASE "+name+" WITH (FORCE)") })
+	return named(t, admin, name)
+}
+
+// named is the URL of another database of the same server.
+func named(t testing.TB, databaseURL, name string) string {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
 	if err != nil {
 		t.Fatal("DATABASE_URL is not a URL")
 	}
-	name := "waf_test_" + Random()
-	execute(t, admin, "CREATE DATABASE "+name)
-	t.Cleanup(func() { execute(t, admin, "DROP DATABASE "+name+" WITH (FORCE)") })
 	u.Path = "/" + name
 	return u.String()
 }
@@ -66,11 +76,7 @@ func execute(t testing.TB, databaseURL, sql string) {
 // Database is a migrated database of t's own.
 func Database(t testing.TB) *pgxpool.Pool {
 	t.Helper()
-	pool := Pool(t, EmptyDatabaseURL(t))
-	if err := store.Migrate(context.Background(), pool, zap.NewNop()); err != nil {
-		t.Fatal(err)
-	}
-	return pool
+	return Pool(t, newDatabaseURL(t, migrated(t)))
 }
 
 // Pool is a pool on a database, closed when t ends.

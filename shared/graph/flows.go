@@ -181,6 +181,9 @@ type Asset struct {
 	URL  string `json:"download_url"`
 }
 
+// ErrNoJSON is returned for a flow that was created without a Flow JSON.
+var ErrNoJSON = errors.New("the flow has no Flow JSON at Meta yet")
+
 // DownloadJSON reads the Flow JSON of a flow as it was uploaded last.
 func (c *Client) DownloadJSON(ctx context.Context, id string) ([]byte, error) {
 	if err := checkID("flow", id); err != nil {
@@ -195,7 +198,7 @@ func (c *Client) DownloadJSON(ctx context.Context, id string) ([]byte, error) {
 			return c.download(ctx, id, asset.URL)
 		}
 	}
-	return nil, fmt.Errorf("the flow %s has no Flow JSON at Meta yet", id)
+	return nil, fmt.Errorf("%s: %w", id, ErrNoJSON)
 }
 
 // download gets a file from the host that Meta names. The link needs no token,

@@ -35,6 +35,7 @@ type metaSession struct {
 	account string // WhatsApp Business Account
 	set     settings.Meta
 	http    *http.Client
+	pause   func(context.Context, time.Duration) error
 }
 
 // withMeta opens a client of the Graph API for do.
@@ -52,7 +53,7 @@ func (f metaFlags) withMeta(p *process, do func(*metaSession) error) error {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // it is one
 	defer transport.CloseIdleConnections()
-	s := &metaSession{ctx: p.ctx, account: account, set: set, http: &http.Client{Transport: transport}}
+	s := &metaSession{ctx: p.ctx, account: account, set: set, http: &http.Client{Transport: transport}, pause: p.pause}
 	if s.graph, err = s.client(set.Token); err != nil {
 		return err
 	}
@@ -70,11 +71,29 @@ const almostFull = 80
 
 // client calls with a token of its own.
 func (s *metaSession) client(token string) (*graph.Client, error) {
-	c, err := graph.New(graph.Config{HTTP: s.http, Token: token, URL: s.set.URL, Version: s.set.Version})
+	c, err := graph.New(graph.Config{HTTP: s.http, Token: token, URL: s.set.URL, Version: s.set.Version, Pause: s.pause})
 	if err != nil {
 		return nil, fmt.Errorf("META_ACCESS_TOKEN, META_GRAPH_URL or META_GRAPH_VERSION: %w", err)
 	}
 	return c, nil
+}
+
+// longPause is from how long a pause on one is told why nothing happens.
+const longPause = 5 * time.Second
+
+// pause waits before Meta is asked again.
+func (p *process) pause(ctx context.Context, d time.Duration) error {
+	if d >= longPause {
+		fmt.Fprintf(p.stderr, "note: Meta asks for patience: trying again in %s\n", d) //nolint:errcheck // nowhere else to say it
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // app is the Meta app: META_APP_ID, else that of the token.

@@ -86,6 +86,12 @@ func (c metaSend) Run(p *process) error {
 		if err != nil {
 			return err
 		}
+		switch f.Status {
+		case graph.Deprecated:
+			return fmt.Errorf("the flow %s is deprecated, which is for good: send another one", f.ID)
+		case graph.Blocked:
+			return fmt.Errorf("the flow %s is blocked, because its endpoint failed too often: `worker meta health` says more", f.ID)
+		}
 		out := sending{Flow: name, FlowID: f.ID, Signed: len(secret) > 0, DryRun: c.DryRun}
 		if c.Template != "" {
 			out.Template = c.Template + " (" + c.Language + ")"

@@ -438,6 +438,8 @@ func TestSendOpensAFlowRightly(t *testing.T) {
 	s.AddFlow(metaAccount, graphtest.Flow{Name: "plain", Status: graph.Published, JSON: []byte(goodFlow)})
 	s.AddFlow(metaAccount, graphtest.Flow{Name: "greeting", Status: graph.Published, JSON: []byte(greeting)})
 	draft := s.AddFlow(metaAccount, graphtest.Flow{Name: "draft", JSON: []byte(goodFlow)})
+	gone := s.AddFlow(metaAccount, graphtest.Flow{Name: "gone", Status: graph.Deprecated, JSON: []byte(goodFlow)})
+	s.AddFlow(metaAccount, graphtest.Flow{Name: "blocked", Status: graph.Blocked, JSON: []byte(goodFlow)})
 
 	for _, c := range []struct {
 		name  string
@@ -493,6 +495,8 @@ func TestSendOpensAFlowRightly(t *testing.T) {
 		{"--template needs --language", "survey --template ask"},
 		{"belong to --template", "survey --language de"},
 		{"--expires is", "survey --expires 1000h"},
+		{"is deprecated, which is for good", gone},
+		{"is blocked, because its endpoint failed", "blocked"},
 	} {
 		args := append([]string{"meta", "send", "--to", "+4915112345678"}, strings.Fields(c.args)...)
 		if strings.Contains(c.args, "--to") {

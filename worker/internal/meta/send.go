@@ -71,16 +71,16 @@ type Opening struct {
 // first screen, of another the message names it, with the data it declares. What
 // is given of o is kept, if it fits.
 func Open(ctx context.Context, c *graph.Client, f *graph.Flow, o Opening) (Opening, error) {
-	asks := f.DataAPIVersion != ""
+	head := Head{Version: f.JSONVersion, DataAPI: f.DataAPIVersion}
 	if o.Action == "" {
-		if o.Action = flowjson.Navigate; asks && o.Screen == "" && len(o.Data) == 0 {
+		if o.Action = flowjson.Navigate; head.AsksEndpoint() && o.Screen == "" && len(o.Data) == 0 {
 			o.Action = flowjson.DataExchange
 		}
 	}
 	switch {
-	case o.Action == flowjson.DataExchange && !asks:
+	case o.Action == flowjson.DataExchange && !head.AsksEndpoint():
 		return o, errors.New("the flow has no endpoint (no data_api_version): it can only be opened with navigate")
-	case o.Action == flowjson.DataExchange && f.EndpointURI == "" && f.JSONVersion >= "3":
+	case o.Action == flowjson.DataExchange && f.EndpointURI == "" && head.hasEndpointURI():
 		return o, errors.New("the flow asks an endpoint, and has none set: push it with --endpoint")
 	case o.Action == flowjson.DataExchange:
 		return o, nil

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Error is a refusal by the Graph API.
@@ -120,7 +121,12 @@ const longestText = 1000
 
 func (w *wireError) into(e *Error, redact func(string) string) {
 	text := func(s string) string {
-		s = redact(s)
+		s = strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) {
+				return ' ' // it ends up on a terminal
+			}
+			return r
+		}, redact(s))
 		if len(s) > longestText {
 			s = strings.ToValidUTF8(s[:longestText], "") + "…"
 		}

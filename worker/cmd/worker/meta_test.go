@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -379,6 +380,35 @@ func TestAPushThatBrokeOffGoesOn(t *testing.T) {
 	}
 	if creations != 1 {
 		t.Errorf("it was created %d times", creations)
+	}
+}
+
+// Nobody knows whether Meta has carried out what it did not answer: creating
+// again would fail, or make two of them.
+func TestACreationWithoutAnAnswerIsNotRepeated(t *testing.T) {
+	s, env := metaSite(t)
+	dir := folder(t, map[string]string{"survey/flow.json": goodFlow})
+	s.Fail("POST "+metaAccount+"/flows", graphtest.Failure{Hangup: true, CarriedOut: true})
+	fails(t, env, "it may have been carried out or not", "meta", "flows", "push", dir)
+	if n := len(s.Writes()); n != 1 {
+		t.Errorf("%d calls", n)
+	}
+	fails(t, env, "which the lock file does not know", "meta", "flows", "push", dir)
+	well(t, env, "meta", "flows", "push", dir, "--adopt")
+	if f := s.FlowNamed("survey"); string(f.JSON) != goodFlow {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestALongPauseIsTold(t *testing.T) {
+	c := newCommand(t.Context(), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.process.pause(ctx, time.Minute); err == nil || c.stderr.String() != "note: Meta asks for patience: trying again in 1m0s\n" {
+		t.Errorf("%v, %q", err, c.stderr.String())
+	}
+	if err := c.process.pause(t.Context(), time.Millisecond); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -66,7 +66,10 @@ func (s *Site) push(ctx context.Context, l Local, o PushOptions, p *Pushed) erro
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, l, o, entry, at, p)
+	if err := s.change(ctx, l, o, entry, at, p); err != nil {
+		return err
+	}
+	return s.save() // the endpoint, which may be all that is new
 }
 
 // find is the flow at Meta; its entry is nil if it is to be created.
@@ -120,9 +123,10 @@ func newRemote(l Local, o PushOptions) *remote {
 }
 
 func (s *Site) create(ctx context.Context, l Local, at *remote, p *Pushed) (*Entry, error) {
-	p.do("create, category %s", strings.Join(at.Categories, ", "))
+	what := "create, category " + strings.Join(at.Categories, ", ")
 	entry := &Entry{Name: l.Name}
 	if s.DryRun {
+		p.do("%s", what)
 		return entry, nil
 	}
 	id, err := s.Graph.CreateFlow(ctx, s.Account, graph.NewFlow{Name: l.Name, Categories: at.Categories})
@@ -131,6 +135,7 @@ func (s *Site) create(ctx context.Context, l Local, at *remote, p *Pushed) (*Ent
 	}
 	// Written at once: a flow that is created and forgotten could not be
 	// created again, because of its name.
+	p.do("%s", what)
 	entry.ID, at.ID = id, id
 	return entry, s.keep(l.Name, entry)
 }
@@ -181,7 +186,7 @@ func (s *Site) upload(ctx context.Context, l Local, entry *Entry, at *remote, p 
 	if before != graph.Draft {
 		p.note("the flow is a draft now: publish it; messages already sent keep the old Flow JSON")
 	}
-	p.Errors, p.Status = append([]validate.Problem{}, problems...), graph.Draft
+	p.Errors, p.Status, at.Status = append([]validate.Problem{}, problems...), graph.Draft, graph.Draft
 	entry.JSON = Hash(l.JSON)
 	return entry, at, s.save()
 }

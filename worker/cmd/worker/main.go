@@ -29,6 +29,7 @@ type commands struct {
 	Callbacks  callbackCommands `cmd:"" help:"Manage the receivers of callbacks."`
 	Deliveries deliveryCommands `cmd:"" help:"Look at what is delivered to them, send it again, cancel it."`
 	Dead       deadCommands     `cmd:"" help:"Look at what could never be stored, and put it back."`
+	Meta       metaCommands     `cmd:"" help:"Set up Meta's side: flows, webhooks, messages, numbers, health."`
 	Erase      eraseCommand     `cmd:"" help:"Erase one person's data everywhere, and say what is left."`
 	Version    versionCommand   `cmd:"" help:"Print the version."`
 }

@@ -29,6 +29,7 @@ type commands struct {
 	Callbacks  callbackCommands `cmd:"" help:"Manage the receivers of callbacks."`
 	Deliveries deliveryCommands `cmd:"" help:"Look at what is delivered to them, send it again, cancel it."`
 	Dead       deadCommands     `cmd:"" help:"Look at what could never be stored, and put it back."`
+	Import     importCommands   `cmd:"" help:"Move an installation of another project in."`
 	Erase      eraseCommand     `cmd:"" help:"Erase one person's data everywhere, and say what is left."`
 	Version    versionCommand   `cmd:"" help:"Print the version."`
 }
@@ -77,6 +78,10 @@ func run(p *process, args []string) int {
 // fail writes err as one line.
 func fail(w io.Writer, err error) int {
 	fmt.Fprintf(w, "worker: %s\n", oneLine(err)) //nolint:errcheck // nowhere else to say it
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		return coded.ExitCode()
+	}
 	return 1
 }
 

@@ -44,9 +44,12 @@ func (c importSeed) Run(p *process) error {
 	if !plainName.MatchString(c.Account) {
 		return fmt.Errorf("--account is %q, expected letters, digits, dots, dashes and underscores", c.Account)
 	}
-	callback, err := settings.ReadCallback(p.source)
-	if err != nil {
-		return err
+	var callback settings.Callback
+	if c.DeliverPending {
+		var err error
+		if callback, err = settings.ReadCallback(p.source); err != nil {
+			return err
+		}
 	}
 	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		from, err := c.other(p)

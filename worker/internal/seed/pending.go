@@ -85,21 +85,26 @@ func (i *importer) foresee(ctx context.Context) error {
 	if s.columns["webhook_events"]["signature_valid"] == "" || s.columns["webhook_events"]["callback_sent"] == "" {
 		return nil
 	}
-	stored := "SELECT NULL::text AS wamid WHERE false"
+	stored, bare := "SELECT NULL::text AS wamid WHERE false", "SELECT NULL::text AS flow_token WHERE false"
 	if s.columns["flow_responses"]["raw_webhook_payload"] != "" {
-		stored = "SELECT DISTINCT raw_webhook_payload::jsonb ->> 'id' AS wamid FROM " + s.name("flow_responses")
+		from := " FROM " + s.name("flow_responses")
+		stored = "SELECT DISTINCT raw_webhook_payload::jsonb ->> 'id' AS wamid" + from
+		bare = "SELECT DISTINCT flow_token::text" + from + " WHERE raw_webhook_payload::jsonb ->> 'id' IS NULL AND flow_token NOT IN ('', 'unused')"
 	}
 	sql := `
 		WITH replies AS (
-			SELECT m.message ->> 'id' AS wamid, coalesce(w.callback_sent, false) AS sent
+			SELECT m.message ->> 'id' AS wamid, m.message -> 'interactive' -> 'nfm_reply' ->> 'response_json' AS response, coalesce(w.callback_sent, false) AS sent
 			FROM ` + s.name("webhook_events") + ` w
 			CROSS JOIN LATERAL jsonb_path_query(w.raw_payload::jsonb, '$.entry[*].changes[*].value.messages[*]') AS m(message)
 			WHERE w.signature_valid AND m.message ->> 'id' <> '' AND m.message -> 'interactive' -> 'nfm_reply' ->> 'response_json' IS NOT NULL
 				AND coalesce(m.message -> 'interactive' -> 'nfm_reply' ->> 'name', '') IN ('', 'flow')),
-		answers AS (SELECT wamid, bool_or(sent) AS sent FROM replies GROUP BY wamid),
-		stored AS (` + stored + `)
-		SELECT count(*) FILTER (WHERE s.wamid IS NULL), count(*) FILTER (WHERE s.wamid IS NULL OR NOT a.sent)
-		FROM answers a LEFT JOIN stored s ON s.wamid = a.wamid`
+		stored AS (` + stored + `),
+		bare AS MATERIALIZED (` + bare + `), -- whose messages were not kept: their tokens tell
+		answers AS (
+			SELECT r.wamid, bool_or(r.sent) AS sent,
+				bool_or(s.wamid IS NOT NULL OR EXISTS (SELECT FROM bare WHERE position('"' || bare.flow_token || '"' IN r.response) > 0)) AS stored
+			FROM replies r LEFT JOIN stored s ON s.wamid = r.wamid GROUP BY r.wamid)
+		SELECT count(*) FILTER (WHERE NOT stored), count(*) FILTER (WHERE NOT stored OR NOT sent) FROM answers`
 	if err := s.tx.QueryRow(ctx, sql).Scan(&i.report.Found, &i.report.Undelivered); err != nil {
 		return fmt.Errorf("counting what was not delivered: %w", err)
 	}

@@ -114,7 +114,7 @@ func columnsOf(ctx context.Context, db interface {
 // rows, keys, indexes and triggers stay as they are.
 func moveAside(ctx context.Context, pool *pgxpool.Pool, l *location) error {
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		statements := []string{"SET LOCAL lock_timeout = '10s'"}
+		statements := []string{"SET LOCAL lock_timeout = '5s'"}
 		locked := make([]string, len(l.tables))
 		for n, name := range l.tables {
 			locked[n] = pgx.Identifier{l.schema, name}.Sanitize()

@@ -137,13 +137,14 @@ var known = map[string][]string{
 		"callback_status_code", "callback_error", "received_at", "processed_at", "callback_sent_at"},
 }
 
-// read hands the rows of a query to use, a portion at a time.
-func read[R any](ctx context.Context, s *source, query string, scan func(pgx.CollectableRow) (R, error), use func([]R) error) error {
-	if _, err := s.tx.Exec(ctx, "DECLARE portions NO SCROLL CURSOR FOR "+query); err != nil {
+// read hands the rows of a query to use, a portion at a time. Each cursor has a
+// name of its own, because statements are prepared by their text.
+func read[R any](ctx context.Context, s *source, cursor, query string, scan func(pgx.CollectableRow) (R, error), use func([]R) error) error {
+	if _, err := s.tx.Exec(ctx, "DECLARE "+cursor+" NO SCROLL CURSOR FOR "+query); err != nil {
 		return fmt.Errorf("reading whatsapp-flows-server's tables: %w", err)
 	}
 	for {
-		rows, err := s.tx.Query(ctx, fmt.Sprintf("FETCH %d FROM portions", batchRows))
+		rows, err := s.tx.Query(ctx, fmt.Sprintf("FETCH %d FROM %s", batchRows, cursor))
 		if err != nil {
 			return fmt.Errorf("reading whatsapp-flows-server's tables: %w", err)
 		}
@@ -158,7 +159,7 @@ func read[R any](ctx context.Context, s *source, query string, scan func(pgx.Col
 			return err
 		}
 	}
-	_, err := s.tx.Exec(ctx, "CLOSE portions")
+	_, err := s.tx.Exec(ctx, "CLOSE "+cursor)
 	return err
 }
 

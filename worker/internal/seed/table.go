@@ -43,7 +43,7 @@ func move[R row](ctx context.Context, i *importer, t table[R]) error {
 		tally.note("the table is not there: nothing of it was imported")
 		return nil
 	}
-	err := read(ctx, i.source, t.query, t.scan, func(rows []R) error {
+	err := read(ctx, i.source, "of_"+t.name, t.query, t.scan, func(rows []R) error {
 		tally.Found += len(rows)
 		ids := make([]uuid.UUID, len(rows))
 		for n, r := range rows {

@@ -61,10 +61,15 @@ const makeLedger = `
 	CREATE INDEX IF NOT EXISTS callbacks_webhook ON ` + Schema + `.callbacks (webhook_id);`
 
 func openLedger(ctx context.Context, pool *pgxpool.Pool, keep bool, account string) (*ledger, error) {
-	if _, err := pool.Exec(ctx, makeLedger); err != nil {
+	l := &ledger{keep: keep}
+	var there bool
+	err := pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL", Schema+".imported", Schema+".callbacks").Scan(&there)
+	if err == nil && !there {
+		_, err = pool.Exec(ctx, makeLedger)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("making the ledger of the import in the schema %s: %w", Schema, err)
 	}
-	l := &ledger{keep: keep}
 	return l, l.check(ctx, pool, account)
 }
 

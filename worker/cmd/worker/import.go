@@ -69,6 +69,9 @@ func (c importSeed) Run(p *process) error {
 			},
 			Progress: func(line string) { fmt.Fprintln(p.stderr, line) }, //nolint:errcheck // the report tells all
 		})
+		if err != nil && ctx.Err() != nil {
+			return errors.New("stopped by a signal: what was taken over is there, and the same command goes on from it")
+		}
 		if err != nil {
 			return err
 		}

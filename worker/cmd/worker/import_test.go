@@ -166,7 +166,7 @@ func TestAWorkerServesWhatWasImported(t *testing.T) {
 	_, _, prefix := testkit.Redis(t, 2)
 	url := testkit.SeedDatabaseURL(t, exampleFlow(t), 3)
 	const token = "a-token-of-the-test"
-	env := map[string]string{"DATABASE_URL": url, "REDIS_URL": testkit.RedisURL(t), "REDIS_PREFIX": prefix, "REDIS_SHARDS": "2", "API_TOKEN": token}
+	env := map[string]string{"DATABASE_URL": url, "REDIS_URL": testkit.RedisURL(t), "REDIS_PREFIX": prefix, "REDIS_SHARDS": "2", "API_TOKEN": token, "RETENTION_EVENTS_DAYS": "0"}
 	if code, _, stderr := execute(t, env, "migrate", "up"); code != 1 || !strings.Contains(stderr, "`worker import seed` moves them aside") {
 		t.Errorf("migrating a database of whatsapp-flows-server: %d %s", code, stderr)
 	}
@@ -237,5 +237,112 @@ func TestImportSaysWhatIsWrong(t *testing.T) {
 	code, stdout, stderr := typed(t, env, url+"\n", "import", "seed", "--from", "-")
 	if code != 2 || !strings.Contains(stderr, "1 rows could not be mapped") || !strings.Contains(stdout, "not mapped: e7e00000-0000-4000-8000-000000000001: its signature was not found valid") {
 		t.Errorf("%d %s %s", code, stdout, stderr)
+	}
+}
+
+// The commands and statements of docs/import.md, as they stand there.
+func TestTheImportGuideWorks(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../docs/import.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide := string(text)
+	if _, there, found := strings.Cut(guide, "\n## In the same database"); !found {
+		t.Fatal("the guide has no such heading")
+	} else {
+		guide = there
+	}
+	same, rest, _ := strings.Cut(guide, "\n## From another database")
+	other, _, _ := strings.Cut(rest, "\n## ")
+
+	dir := t.TempDir()
+	if err := os.Mkdir(dir+"/bin", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	program := "#!/bin/sh\n" + asProgram + "=1 exec '" + os.Args[0] + "' \"$@\"\n"
+	if err := os.WriteFile(dir+"/bin/worker", []byte(program), 0o700); err != nil { //nolint:gosec // it is to be run
+		t.Fatal(err)
+	}
+	commands := func(part string, atLeast int, env ...string) {
+		t.Helper()
+		script := []string{"set -euo pipefail"}
+		for line := range strings.Lines(part) {
+			if command, ok := strings.CutPrefix(line, "    "); ok {
+				command = strings.ReplaceAll(strings.TrimSpace(command), "/tmp/", dir+"/")
+				script = append(script, "echo '"+strings.ReplaceAll(command, "'", `'\''`)+"' >&2", command)
+			}
+		}
+		if len(script) < 1+2*atLeast {
+			t.Fatalf("%d commands, expected %d", len(script)/2, atLeast)
+		}
+		c := exec.CommandContext(t.Context(), "bash", "-c", strings.Join(script, "\n"))
+		c.Dir, c.Env = dir, append(os.Environ(), env...)
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v; the last command is the one that failed:\n%s", err, out)
+		}
+	}
+	url, old, empty := testkit.SeedDatabaseURL(t, exampleFlow(t), 2), testkit.SeedDatabaseURL(t, exampleFlow(t), 2), testkit.EmptyDatabaseURL(t)
+	commands(same, 2, "DATABASE_URL="+url)
+	commands(other, 4, "DATABASE_URL="+empty, "OLD_DATABASE_URL="+old)
+	var report struct {
+		Tables []struct{ Found, AlreadyThere int }
+	}
+	if text, err := os.ReadFile(dir + "/import.json"); err != nil || json.Unmarshal(text, &report) != nil || len(report.Tables) != 4 || report.Tables[3].AlreadyThere != 2 {
+		t.Errorf("%v: %s", err, text)
+	}
+
+	for _, url := range []string{url, empty} {
+		pool := testkit.Pool(t, url)
+		blocks := strings.Split(guide, "```sql\n")[1:]
+		if len(blocks) != 2 {
+			t.Fatalf("%d blocks of SQL", len(blocks))
+		}
+		for _, block := range blocks {
+			sql, _, _ := strings.Cut(block, "```")
+			if _, err := pool.Exec(t.Context(), sql); err != nil {
+				t.Errorf("%s: %v", sql, err)
+			}
+		}
+		if left := all(t, pool, "SELECT count(*) FROM flow_responses"); left != "(2)" {
+			t.Errorf("after the schema was dropped: %s answers", left)
+		}
+	}
+}
+
+// The way back that docs/import.md tells of.
+func TestAnImportCanBeTakenBack(t *testing.T) {
+	t.Parallel()
+	url := testkit.SeedDatabaseURL(t, exampleFlow(t), 2)
+	env := map[string]string{"DATABASE_URL": url}
+	pool := testkit.Pool(t, url)
+	before := testkit.Contents(t, pool)
+	if code, _, stderr := execute(t, env, "import", "seed"); code != 0 {
+		t.Fatal(stderr)
+	}
+	for range 100 {
+		if out := must(t, env, "migrate", "down"); out == "no migration is applied\n" {
+			break
+		}
+	}
+	for _, table := range []string{"flows", "flow_sessions", "flow_responses", "webhook_events"} {
+		if _, err := pool.Exec(t.Context(), "ALTER TABLE seed."+table+" SET SCHEMA public"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := pool.Exec(t.Context(), "ALTER FUNCTION seed.update_updated_at_column() SET SCHEMA public"); err != nil {
+		t.Fatal(err)
+	}
+	after := testkit.Contents(t, pool)
+	for table, content := range before {
+		if after[table] != content {
+			t.Errorf("%s: %q became %q", table, content, after[table])
+		}
+	}
+	if code, _, stderr := execute(t, env, "import", "seed"); code != 0 { // its ledger says what is not true any more
+		t.Fatal(stderr)
+	}
+	if n := all(t, pool, "SELECT count(*) FROM flow_responses"); n != "(2)" {
+		t.Errorf("imported again after it was taken back: %s answers", n)
 	}
 }

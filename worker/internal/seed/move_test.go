@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/erase"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/ingest"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/stream"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
@@ -187,6 +188,7 @@ func TestWhatIsNoInstallationOrIsInUseIsLeftAlone(t *testing.T) {
 		s := &site{t, testkit.Pool(t, testkit.SeedDatabaseURL(t, "{}", 1))}
 		other := testkit.Pool(t, testkit.SeedDatabaseURL(t, "{}", 1))
 		fails(s, "leave out --from", func(c *Config) { c.From = other })
+		fails(s, "leave out --from", func(c *Config) { c.From, c.DryRun = other, true })
 	})
 	t.Run("a search path that names the schema", func(t *testing.T) {
 		url := testkit.SeedDatabaseURL(t, "{}", 1)
@@ -220,4 +222,28 @@ func TestNamesThatCollide(t *testing.T) {
 	s.imports(nil)
 	s.expect("a b=a-b-2, a-b=a-b, a/b=a-b-3", `SELECT string_agg(o.name || '=' || f.name, ', ' ORDER BY o.name COLLATE "C") FROM flows f JOIN seed.flows o USING (id) WHERE o.name LIKE 'a%'`)
 	s.expect("2", `SELECT count(*) FROM flows WHERE name LIKE 'flow-________'`)
+}
+
+// Whoever was erased here does not come back with the next import.
+func TestAnErasedPersonStaysErased(t *testing.T) {
+	s := oldSite(t, 2)
+	s.imports(nil)
+	client, keys, _ := testkit.Redis(t, 2)
+	r, err := erase.New(erase.Config{Pool: s.pool, Redis: client, Keys: keys, Accounts: func(_, _, fallback string) string { return fallback }}).
+		Erase(t.Context(), erase.Request{Account: "default", By: erase.PhoneNumber, Value: "16505550001"})
+	if err != nil || r.Erased["flow_responses"] != 1 {
+		t.Fatalf("%v, %v", r, err)
+	}
+	left := false
+	for _, remains := range r.Remains {
+		left = left || remains.What == "tables of whatsapp-flows-server in the schema seed" && remains.Count != nil && *remains.Count == 2
+	}
+	if !left {
+		t.Errorf("nothing is said of the rows in the schema seed: %+v", r.Remains)
+	}
+	s.imports(nil)
+	s.expect("0", "SELECT count(*) FROM flow_responses WHERE phone_number = '16505550001'")
+	s.expect("0", "SELECT count(*) FROM flow_sessions WHERE flow_token = 'token-1'")
+	s.expect("0", "SELECT count(*) FROM contacts WHERE phone_number = '16505550001'")
+	s.expect("0", "SELECT count(*) FROM webhook_events WHERE position('16505550001' IN convert_from(body, 'UTF8')) > 0")
 }

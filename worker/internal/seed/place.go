@@ -119,7 +119,9 @@ func moveAside(ctx context.Context, pool *pgxpool.Pool, l *location) error {
 		for n, name := range l.tables {
 			locked[n] = pgx.Identifier{l.schema, name}.Sanitize()
 		}
-		statements = append(statements, "LOCK TABLE "+strings.Join(locked, ", ")+" IN ACCESS EXCLUSIVE MODE", "CREATE SCHEMA IF NOT EXISTS "+Schema)
+		statements = append(statements, "LOCK TABLE "+strings.Join(locked, ", ")+" IN ACCESS EXCLUSIVE MODE", "CREATE SCHEMA IF NOT EXISTS "+Schema,
+			// Of an import that was taken back: what it tells of is not here, or the seed's tables would not be.
+			"DROP TABLE IF EXISTS "+Schema+".imported, "+Schema+".callbacks")
 		for _, table := range locked {
 			statements = append(statements, "ALTER TABLE "+table+" SET SCHEMA "+Schema)
 		}

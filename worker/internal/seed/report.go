@@ -119,6 +119,7 @@ func (r *Report) kept(s *source, elsewhere bool) {
 	r.Kept = append(r.Kept,
 		"every row as it was: in "+where,
 		"what became of each row: in "+Schema+".imported",
+		"webhooks are kept in webhook_events for RETENTION_EVENTS_DAYS, 90 unless set, by their own time: older ones go when a worker is started",
 		"without a place here: flow_sessions.phone_number, status (expired, error) and error_message; flow_responses.raw_webhook_payload; "+
 			"webhook_events.signature, processed, callback_* and processed_at")
 	for _, t := range tables {

@@ -134,7 +134,7 @@ func (i *importer) place(ctx context.Context) (schema string, err error) {
 	}
 	if _, err := store.Up(ctx, i.Pool); err != nil {
 		if errors.Is(err, store.ErrSeedDatabase) {
-			return "", errors.New("the database to import into holds tables of whatsapp-flows-server itself: leave out --from to take these over first")
+			return "", errOwnTables
 		}
 		return "", err
 	}
@@ -153,8 +153,18 @@ func (i *importer) place(ctx context.Context) (schema string, err error) {
 	return found.schema, err
 }
 
+// errOwnTables says that --from is too much.
+var errOwnTables = errors.New("the database to import into holds tables of whatsapp-flows-server itself: leave out --from to take these over first")
+
 // look is what a dry run knows of the destination.
 func (i *importer) look(ctx context.Context) (err error) {
+	if i.From != nil {
+		if own, err := find(ctx, i.Pool); err == nil && own.current {
+			return errOwnTables
+		} else if err != nil && !errors.Is(err, ErrNothing) {
+			return err
+		}
+	}
 	if err := i.Pool.QueryRow(ctx, "SELECT to_regclass('flow_responses') IS NOT NULL AND to_regclass('event_keys') IS NOT NULL").Scan(&i.ours); err != nil {
 		return fmt.Errorf("looking at the tables of the worker: %w", err)
 	}

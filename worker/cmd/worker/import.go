@@ -36,8 +36,8 @@ func (i incomplete) Error() string {
 	return fmt.Sprintf("%d rows could not be mapped: the report above says why, and they are where they were", i.rows)
 }
 
-// ExitCode is 2: 1 is an import that did not come to its end.
-func (incomplete) ExitCode() int { return 2 }
+// exitCode is 2: 1 is an import that did not come to its end.
+func (incomplete) exitCode() int { return 2 }
 
 // Run imports, and prints what became of everything.
 func (c importSeed) Run(p *process) error {

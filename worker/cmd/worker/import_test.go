@@ -2,7 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -165,12 +168,21 @@ func all(t *testing.T, pool *pgxpool.Pool, sql string) string {
 func TestAWorkerServesWhatWasImported(t *testing.T) {
 	_, _, prefix := testkit.Redis(t, 2)
 	url := testkit.SeedDatabaseURL(t, exampleFlow(t), 3)
+	if _, err := testkit.Pool(t, url).Exec(t.Context(), "UPDATE webhook_events SET callback_sent = false WHERE id = 'e7e00000-0000-4000-8000-000000000003'"); err != nil {
+		t.Fatal(err)
+	}
+	callbacks := make(chan string, 10)
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		callbacks <- string(body)
+	}))
+	t.Cleanup(receiver.Close)
 	const token = "a-token-of-the-test"
-	env := map[string]string{"DATABASE_URL": url, "REDIS_URL": testkit.RedisURL(t), "REDIS_PREFIX": prefix, "REDIS_SHARDS": "2", "API_TOKEN": token, "RETENTION_EVENTS_DAYS": "0"}
+	env := map[string]string{"CALLBACK_WEBHOOK_URL": receiver.URL, "CALLBACK_ALLOW_CIDRS": "127.0.0.0/8", "DATABASE_URL": url, "REDIS_URL": testkit.RedisURL(t), "REDIS_PREFIX": prefix, "REDIS_SHARDS": "2", "API_TOKEN": token, "RETENTION_EVENTS_DAYS": "0"}
 	if code, _, stderr := execute(t, env, "migrate", "up"); code != 1 || !strings.Contains(stderr, "`worker import seed` moves them aside") {
 		t.Errorf("migrating a database of whatsapp-flows-server: %d %s", code, stderr)
 	}
-	code, stdout, stderr := execute(t, env, "import", "seed", "--json")
+	code, stdout, stderr := execute(t, env, "import", "seed", "--json", "--deliver-pending")
 	var report struct {
 		Tables []struct {
 			Name      string
@@ -201,6 +213,19 @@ func TestAWorkerServesWhatWasImported(t *testing.T) {
 	}
 	if status, body = s.ask(t, "GET", "/api/webhook-events/e7e00000-0000-4000-8000-000000000001", token, nil); status != 200 {
 		t.Errorf("%d %v", status, body)
+	}
+	// The one that had not been delivered, under the id that its receiver knows.
+	if body := <-callbacks; !strings.Contains(body, `"flow_id":"f10f0000-0000-4000-8000-000000000001"`) || !strings.Contains(body, "Answer 3") {
+		t.Errorf("delivered: %s", body)
+	}
+	testkit.Eventually(t, "nothing is left to deliver", func() bool {
+		_, body := s.ask(t, "GET", "/api/deliveries", token, nil)
+		data, _ := body["data"].([]any)
+		one, _ := data[0].(map[string]any)
+		return len(data) == 1 && one["state"] == "delivered"
+	})
+	if len(callbacks) > 0 {
+		t.Errorf("and delivered: %s", <-callbacks)
 	}
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit code %d: %s", code, s.stderr.String())

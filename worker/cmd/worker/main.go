@@ -78,9 +78,9 @@ func run(p *process, args []string) int {
 // fail writes err as one line.
 func fail(w io.Writer, err error) int {
 	fmt.Fprintf(w, "worker: %s\n", oneLine(err)) //nolint:errcheck // nowhere else to say it
-	var coded interface{ ExitCode() int }
+	var coded interface{ exitCode() int }        // kong's errors have an ExitCode
 	if errors.As(err, &coded) {
-		return coded.ExitCode()
+		return coded.exitCode()
 	}
 	return 1
 }

@@ -1,6 +1,7 @@
 package seed
 
 import (
+	"context"
 	"maps"
 	"strings"
 	"testing"
@@ -198,4 +199,30 @@ func TestManyPortionsAndOneRowThatIsRefused(t *testing.T) {
 	}
 	to.expect("449", "SELECT count(*) FROM contacts")
 	to.expect("wamid.313", "SELECT original -> 'raw_webhook_payload' ->> 'id' FROM seed.imported WHERE outcome = 'not mapped' AND source_table = 'flow_responses'")
+}
+
+// Reading takes no more than SELECT; moving tables takes their owner.
+func TestTheRightsThatItTakes(t *testing.T) {
+	t.Parallel()
+	url := testkit.SeedDatabaseURL(t, "{}", 1)
+	admin := &site{t, testkit.Pool(t, url)}
+	role := "reader_" + testkit.Random()
+	admin.exec("CREATE ROLE " + role + "; GRANT SELECT ON ALL TABLES IN SCHEMA public TO " + role)
+	t.Cleanup(func() {
+		if _, err := admin.pool.Exec(context.Background(), "DROP OWNED BY "+role+"; DROP ROLE "+role); err != nil {
+			t.Error(err)
+		}
+	})
+	reader := testkit.Pool(t, url+"&options=-c%20role%3D"+role)
+	before := testkit.Contents(t, admin.pool)
+	if _, err := Run(t.Context(), Config{Pool: reader, Account: "default", TimeZone: "UTC"}); err == nil || !strings.Contains(err.Error(), "must own them") {
+		t.Errorf("moving without owning: %v", err)
+	}
+	if after := testkit.Contents(t, admin.pool); !maps.Equal(before, after) {
+		t.Error("something was changed")
+	}
+	to := &site{t, testkit.Database(t)}
+	if r := to.imports(func(c *Config) { c.From = reader }); !r.Complete() || r.Tables[2].TakenOver != 1 {
+		t.Errorf("reading: %s", counts(r))
+	}
 }

@@ -83,7 +83,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		c.Progress = func(string) {}
 	}
 	i := &importer{Config: c, past: ingest.Past{Account: c.Account, Source: "seed:"}, flows: make(map[[16]byte]target),
-		report: &Report{DryRun: c.DryRun, Account: c.Account}}
+		report: &Report{DryRun: c.DryRun, Account: c.Account, Flows: []Flow{}}}
 	if !c.DryRun {
 		unlock, err := lock(ctx, c.Pool)
 		if err != nil {

@@ -61,7 +61,7 @@ func (i *importer) importSessions(ctx context.Context) error {
 		},
 		stored: func(ctx context.Context, rows []*seedSession) error {
 			_, hashes := sessionKeys(rows)
-			return i.past.JoinPast(ctx, i.Pool, hashes)
+			return i.past.Join(ctx, i.Pool, hashes)
 		},
 		again: i.refreshSessions,
 	})

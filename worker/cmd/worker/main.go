@@ -78,7 +78,8 @@ func run(p *process, args []string) int {
 // fail writes err as one line.
 func fail(w io.Writer, err error) int {
 	fmt.Fprintf(w, "worker: %s\n", oneLine(err)) //nolint:errcheck // nowhere else to say it
-	var coded interface{ exitCode() int }        // kong's errors have an ExitCode
+	// Not ExitCode: kong's errors have one, which is not ours.
+	var coded interface{ exitCode() int }
 	if errors.As(err, &coded) {
 		return coded.exitCode()
 	}

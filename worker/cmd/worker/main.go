@@ -30,6 +30,7 @@ type commands struct {
 	Deliveries deliveryCommands `cmd:"" help:"Look at what is delivered to them, send it again, cancel it."`
 	Dead       deadCommands     `cmd:"" help:"Look at what could never be stored, and put it back."`
 	Meta       metaCommands     `cmd:"" help:"Set up Meta's side: flows, webhooks, messages, numbers, health."`
+	Import     importCommands   `cmd:"" help:"Move an installation of another project in."`
 	Erase      eraseCommand     `cmd:"" help:"Erase one person's data everywhere, and say what is left."`
 	Version    versionCommand   `cmd:"" help:"Print the version."`
 }
@@ -78,6 +79,11 @@ func run(p *process, args []string) int {
 // fail writes err as one line.
 func fail(w io.Writer, err error) int {
 	fmt.Fprintf(w, "worker: %s\n", oneLine(err)) //nolint:errcheck // nowhere else to say it
+	// Not ExitCode: kong's errors have one, which is not ours.
+	var coded interface{ exitCode() int }
+	if errors.As(err, &coded) {
+		return coded.exitCode()
+	}
 	return 1
 }
 

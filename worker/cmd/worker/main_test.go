@@ -16,7 +16,15 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// asProgram makes the test binary the program itself, for tests about processes.
+const asProgram = "WORKER_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // output is written by the process and read by the test at the same time.
 type output struct {

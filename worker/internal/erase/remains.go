@@ -50,6 +50,9 @@ func (e *Eraser) remains(ctx context.Context, s *subject, report *Report, draine
 	if err := e.keyed(ctx, s, report); err != nil {
 		return err
 	}
+	if err := e.imported(ctx, s, report); err != nil {
+		return err
+	}
 	report.remain("sealed replies in Redis", 0, time.Now().Add(replyKept), "kept under the hash of a request, readable only with the key of the phone that sent it")
 	if len(report.Receivers) > 0 {
 		report.remain("what receivers got", 0, time.Time{}, "ask those listed to erase it; the reports of earlier erasures list theirs")

@@ -135,6 +135,12 @@ func Create(ctx context.Context, tx pgx.Tx, account string, p Properties) (*Flow
 	if err != nil {
 		return nil, err
 	}
+	return CreateAs(ctx, tx, id, account, p)
+}
+
+// CreateAs is Create with an id that another system gave the flow, which
+// receivers of callbacks may know it by.
+func CreateAs(ctx context.Context, tx pgx.Tx, id uuid.UUID, account string, p Properties) (*Flow, error) {
 	const sql = `INSERT INTO flows AS f (id, account, name, status, label, description, meta_flow_id, template_name, callback_url)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING ` + columns
 	f, err := scan(tx.QueryRow(ctx, sql, id, account, p.Name, p.Status, p.Label, p.Description, p.MetaFlowID, p.TemplateName, p.CallbackURL))

@@ -76,20 +76,7 @@ func (f *Flow) AddVersion(ctx context.Context, tx pgx.Tx, c Content) (number int
 	if number, same, err := f.has(ctx, tx, c); same || err != nil {
 		return number, false, err
 	}
-	var hash, broken *string
-	if c.Definition != nil {
-		h := c.Definition.Hash()
-		hash = &h
-	} else {
-		broken = &c.Broken
-	}
-	var logic []byte
-	if len(c.Logic) > 0 {
-		logic = c.Logic
-	}
-	const insert = `INSERT INTO flow_versions (account, flow_id, version, definition, flow_json, logic, broken) VALUES ($1, $2, $3, $4, $5, $6, $7)`
-	f.Latest++
-	if _, err := tx.Exec(ctx, insert, f.Account, f.ID, f.Latest, hash, c.FlowJSON, logic, broken); err != nil {
+	if err := f.insert(ctx, tx, c); err != nil {
 		return 0, false, err
 	}
 	active := f.Active
@@ -97,6 +84,49 @@ func (f *Flow) AddVersion(ctx context.Context, tx pgx.Tx, c Content) (number int
 		active = f.Latest
 	}
 	return f.Latest, true, f.activate(ctx, tx, active)
+}
+
+// KeepVersion stores content as the newest version of a locked flow and leaves
+// the active one as it is. Nothing is stored, and added is false, if any version
+// has this content. f follows.
+func (f *Flow) KeepVersion(ctx context.Context, tx pgx.Tx, c Content) (number int, added bool, err error) {
+	const sql = `SELECT version FROM flow_versions
+		WHERE account = $1 AND flow_id = $2 AND (definition = $3 OR $3 IS NULL AND definition IS NULL AND flow_json = $4 AND logic IS NOT DISTINCT FROM $5)
+		ORDER BY version DESC LIMIT 1`
+	hash, _ := c.state()
+	err = tx.QueryRow(ctx, sql, f.Account, f.ID, hash, c.FlowJSON, c.logic()).Scan(&number)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return number, false, err
+	}
+	if err := f.insert(ctx, tx, c); err != nil {
+		return 0, false, err
+	}
+	return f.Latest, true, f.activate(ctx, tx, f.Active)
+}
+
+func (f *Flow) insert(ctx context.Context, tx pgx.Tx, c Content) error {
+	const sql = `INSERT INTO flow_versions (account, flow_id, version, definition, flow_json, logic, broken) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+	hash, broken := c.state()
+	f.Latest++
+	_, err := tx.Exec(ctx, sql, f.Account, f.ID, f.Latest, hash, c.FlowJSON, c.logic(), broken)
+	return err
+}
+
+// state is the hash of what can run, or why it cannot.
+func (c Content) state() (hash, broken *string) {
+	if c.Definition == nil {
+		return nil, &c.Broken
+	}
+	h := c.Definition.Hash()
+	return &h, nil
+}
+
+// logic is nil for none, which is null in its column.
+func (c Content) logic() []byte {
+	if len(c.Logic) == 0 {
+		return nil
+	}
+	return c.Logic
 }
 
 // has says whether c is what the flow has already.

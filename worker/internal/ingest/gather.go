@@ -60,7 +60,7 @@ func (w *Writer) gather(entries []stream.Entry) *gathered {
 		if err == nil {
 			switch e.Event.Kind {
 			case event.KindWebhook:
-				g.addHook(newHook(e.Event, w.config.Accounts, now))
+				g.addHook(newHook(newID(), e.Event, w.config.Accounts, now))
 			case event.KindMark:
 			default:
 				err = g.addStep(e.Event, now)

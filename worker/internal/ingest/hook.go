@@ -66,12 +66,13 @@ type answer struct {
 	traceparent                     string
 }
 
-// newHook takes a webhook apart. Whatever is wrong with it, its bytes are kept.
-func newHook(e event.Entry, accounts func(phoneNumberID, wabaID, fallback string) string, now time.Time) *hook {
+// newHook takes a webhook apart, whose row has the id. Whatever is wrong with it,
+// its bytes are kept.
+func newHook(row uuid.UUID, e event.Entry, accounts func(phoneNumberID, wabaID, fallback string) string, now time.Time) *hook {
 	account := clean(e.Account)
 	h := &hook{
 		key: key{account, string(event.KindWebhook), clean(e.ID)},
-		id:  newID(), at: partitionTime(e.Time, now), body: e.Body, traceparent: traceparent(e),
+		id:  row, at: partitionTime(e.Time, now), body: e.Body, traceparent: traceparent(e),
 	}
 	payload, err := webhook.Parse(e.Body)
 	if err != nil {

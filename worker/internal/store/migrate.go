@@ -19,7 +19,7 @@ import (
 // ErrSeedDatabase is returned for a database that holds the tables of the seed
 // project: nothing in it is touched.
 var ErrSeedDatabase = errors.New("this database holds the tables of whatsapp-flows-server and was left untouched: " +
-	"give the worker a database of its own (`worker import seed`, which will bring the old data over, is not part of this version)")
+	"`worker import seed` moves them aside and brings their data over; or give the worker a database of its own")
 
 // Migration is one migration and when it was applied (zero: pending).
 type Migration struct {

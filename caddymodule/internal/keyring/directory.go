@@ -6,6 +6,7 @@
 //
 //	2026-11-29T09-25-19Z.pem
 //	2026-11-29T09-25-19Z.pass
+//	2026-11-29T09-25-19Z.pub   to upload by hand; nothing reads it
 //	2026-08-01.pem
 //	rotation.json   what `keys rotate` began and when it may end
 //	retired/        keys that are not used any more
@@ -28,6 +29,7 @@ import (
 const (
 	keySuffix        = ".pem"
 	passphraseSuffix = ".pass"
+	publicSuffix     = ".pub"
 	retired          = "retired"
 
 	// maxKeys bounds a directory: each key costs every envelope that none of
@@ -47,6 +49,9 @@ type File struct {
 	Path       string // of the PEM
 	Passphrase string // path of its passphrase; "" when there is none beside it
 }
+
+// Public is where the public key stands, if it was written.
+func (f File) Public() string { return strings.TrimSuffix(f.Path, keySuffix) + publicSuffix }
 
 // List returns the keys of dir, the newest first. A directory without any is no
 // error here.
@@ -80,11 +85,12 @@ func List(dir string) ([]File, error) {
 	return files, nil
 }
 
-// Add puts a key into dir as the newest. passphrase is written beside it, before
-// the key, so that a reader never meets a key without; it may be nil.
-func Add(dir string, key, passphrase []byte, now time.Time) (File, error) {
+// Add puts a key into dir as the newest. What belongs to it is written before it,
+// so that a reader never meets a key without: its public half, and its passphrase,
+// which may be nil.
+func Add(dir string, key, passphrase, public []byte, now time.Time) (file File, err error) {
 	base := filepath.Join(dir, now.UTC().Format(stampLayout))
-	file := File{Path: base + keySuffix}
+	file.Path = base + keySuffix
 	others, err := List(dir)
 	if err != nil {
 		return file, err
@@ -95,41 +101,55 @@ func Add(dir string, key, passphrase []byte, now time.Time) (File, error) {
 	if len(others) >= maxKeys {
 		return file, fmt.Errorf("%s holds %d keys, which is the most: end rotations with `caddy whatsapp-flows keys rotate --finish`", dir, len(others))
 	}
+	defer func() {
+		if err != nil {
+			_ = file.Remove()
+		}
+	}()
+	if err := WriteNew(file.Public(), public, ModePublic); err != nil {
+		return file, err
+	}
 	if passphrase != nil {
 		file.Passphrase = base + passphraseSuffix
 		if err := WriteNew(file.Passphrase, passphrase, ModePrivate); err != nil {
 			return file, err
 		}
 	}
-	if err := WriteNew(file.Path, key, ModePrivate); err != nil {
-		return file, errors.Join(err, removeIfAny(file.Passphrase))
+	return file, WriteNew(file.Path, key, ModePrivate)
+}
+
+// paths are the files that belong to a key, the key first.
+func (f File) paths() []string {
+	paths := []string{f.Path}
+	if f.Passphrase != "" {
+		paths = append(paths, f.Passphrase)
 	}
-	return file, nil
+	if _, err := os.Lstat(f.Public()); err == nil {
+		paths = append(paths, f.Public())
+	}
+	return paths
 }
 
 // Remove takes back what Add wrote.
-func (f File) Remove() error { return errors.Join(os.Remove(f.Path), removeIfAny(f.Passphrase)) }
-
-func removeIfAny(path string) error {
-	if path == "" {
-		return nil
+func (f File) Remove() error {
+	var errs []error
+	for _, path := range f.paths() {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
-	return os.Remove(path)
+	return errors.Join(errs...)
 }
 
-// Retire moves a key and its passphrase aside, into the directory `retired`
+// Retire moves a key and what belongs to it aside, into the directory `retired`
 // beside them: modes stay, nothing is deleted. It returns the key's new path.
 func (f File) Retire() (string, error) {
 	dir := filepath.Join(filepath.Dir(f.Path), retired)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	to := filepath.Join(dir, filepath.Base(f.Path))
 	// The key first: a passphrase without a key is nothing to a reader.
-	for _, path := range []string{f.Path, f.Passphrase} {
-		if path == "" {
-			continue
-		}
+	for _, path := range f.paths() {
 		target := filepath.Join(dir, filepath.Base(path))
 		if _, err := os.Lstat(target); err == nil {
 			return "", exists(target)
@@ -138,17 +158,18 @@ func (f File) Retire() (string, error) {
 			return "", err
 		}
 	}
-	return to, nil
+	return filepath.Join(dir, filepath.Base(f.Path)), nil
 }
 
 // Restore undoes Retire.
 func (f File) Restore() error {
-	dir := filepath.Join(filepath.Dir(f.Path), retired)
+	retiredKey := File{Path: filepath.Join(filepath.Dir(f.Path), retired, filepath.Base(f.Path))}
+	if f.Passphrase != "" {
+		retiredKey.Passphrase = filepath.Join(filepath.Dir(f.Path), retired, filepath.Base(f.Passphrase))
+	}
 	var errs []error
-	for _, path := range []string{f.Passphrase, f.Path} {
-		if path != "" {
-			errs = append(errs, os.Rename(filepath.Join(dir, filepath.Base(path)), path))
-		}
+	for _, path := range slices.Backward(retiredKey.paths()) {
+		errs = append(errs, os.Rename(path, filepath.Join(filepath.Dir(f.Path), filepath.Base(path))))
 	}
 	return errors.Join(errs...)
 }

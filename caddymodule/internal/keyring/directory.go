@@ -89,11 +89,17 @@ func List(dir string) ([]File, error) {
 // so that a reader never meets a key without: its public half, and its passphrase,
 // which may be nil.
 func Add(dir string, key, passphrase, public []byte, now time.Time) (file File, err error) {
-	base := filepath.Join(dir, now.UTC().Format(stampLayout))
-	file.Path = base + keySuffix
 	others, err := List(dir)
 	if err != nil {
 		return file, err
+	}
+	var base string
+	// Two keys of one second are told apart by taking the next second's name.
+	for ahead := range 5 {
+		base = filepath.Join(dir, now.UTC().Add(time.Duration(ahead)*time.Second).Format(stampLayout))
+		if file.Path = base + keySuffix; len(others) == 0 || others[0].Path < file.Path {
+			break
+		}
 	}
 	if len(others) > 0 && others[0].Path >= file.Path {
 		return file, fmt.Errorf("%s is not older than a key of now (%s): this machine's clock or that name is wrong", others[0].Path, file.Path)

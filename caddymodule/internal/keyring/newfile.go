@@ -19,8 +19,8 @@ const (
 // WriteNew writes a file that must not exist yet, and leaves either all of it or
 // nothing: a key that was overwritten is lost, and half a key too.
 func WriteNew(path string, content []byte, mode fs.FileMode) (err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return exists(path)
+	if err := Free(path); err != nil {
+		return err
 	}
 	dir := filepath.Dir(path)
 	temporary := filepath.Join(dir, ".new-"+rand.Text())
@@ -71,6 +71,14 @@ func syncDir(dir string) error {
 	}
 	defer d.Close()
 	_ = d.Sync() // some file systems cannot, and lose nothing by it
+	return nil
+}
+
+// Free says that there is a file already where one would be written.
+func Free(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return exists(path)
+	}
 	return nil
 }
 

@@ -42,6 +42,18 @@ func (d *destination) check(passphrase string) error {
 	if d.directory != "" && d.drawn != "" {
 		return errors.New("--draw-passphrase is not for --dir, where a passphrase is drawn anyway and put beside the key")
 	}
+	if d.file != "" && d.public == "" {
+		d.public = strings.TrimSuffix(d.file, ".pem") + ".pub"
+	}
+	// Told before a passphrase is asked for; the writing itself makes sure again.
+	for _, path := range []string{d.file, d.public, d.drawn} {
+		if path == "" {
+			continue
+		}
+		if err := keyring.Free(path); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -95,7 +107,7 @@ func (w World) write(key *rsa.PrivateKey, to destination, passphrase []byte) (fi
 			return file, err
 		}
 	}
-	text, err := flowcrypto.EncryptPrivateKey(key, passphrase)
+	text, err := w.Encrypt(key, passphrase)
 	if err != nil {
 		return file, err
 	}
@@ -112,9 +124,6 @@ func (w World) write(key *rsa.PrivateKey, to destination, passphrase []byte) (fi
 		return file, nil
 	}
 	file.Path = to.file
-	if to.public == "" {
-		to.public = strings.TrimSuffix(to.file, ".pem") + ".pub"
-	}
 	// All or nothing: what was written before a failure is taken back.
 	var written []string
 	for _, part := range []struct {

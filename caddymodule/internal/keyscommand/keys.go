@@ -7,6 +7,7 @@ package keyscommand
 
 import (
 	"context"
+	"crypto/rsa"
 	"io"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 )
 
@@ -37,10 +39,17 @@ type World struct {
 	AdminAddress func(configFile, adapter string) (string, error)
 
 	HTTP *http.Client // to the Graph API
+
+	// Encrypt writes a private key; nil is flowcrypto.EncryptPrivateKey, which
+	// takes its time on purpose.
+	Encrypt func(key *rsa.PrivateKey, passphrase []byte) ([]byte, error)
 }
 
 // New makes the command.
 func New(w World) *cobra.Command {
+	if w.Encrypt == nil {
+		w.Encrypt = flowcrypto.EncryptPrivateKey
+	}
 	keys := &cobra.Command{
 		Use:   "keys",
 		Short: "Makes, shows, converts, registers and rotates the private keys of flows",

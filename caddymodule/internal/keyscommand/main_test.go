@@ -1,4 +1,4 @@
-package keyscommand_test
+package keyscommand
 
 import (
 	"testing"

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -341,4 +342,46 @@ func TestTheDaysShareForgetsWhatIsOlder(t *testing.T) {
 	if use.opened.Load() != 10 {
 		t.Errorf("%d in all, expected 10", use.opened.Load())
 	}
+}
+
+// Requests run while keys change under them: each finds one whole set.
+func TestNoRequestMeetsAHalfReloadedAccount(t *testing.T) {
+	files := newKeyFiles(t)
+	files.write("keys/2026-01-01.pass", "first-pass")
+	first := files.key("2026-01-01.pem", "first-pass")
+	s := newSite(t).load(files.global(), engineSite)
+	s.publish(defaultAccount, "booking", bookingJSON(t))
+	eventually(t, 10*time.Second, "the flow is known", func() bool { return s.pings(first, testSecret) == http.StatusOK })
+
+	stop := make(chan struct{})
+	var users sync.WaitGroup
+	for range 4 {
+		users.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if got := s.pings(first, testSecret); got != http.StatusOK {
+					t.Errorf("a ping gets %d", got)
+					return
+				}
+			}
+		})
+	}
+	for i := range 40 {
+		// Another key comes and goes.
+		if i%2 == 0 {
+			files.write("keys/2026-02-02.pass", "second-pass")
+			files.key("2026-02-02.pem", "second-pass")
+		} else if err := os.Remove(files.path("keys/2026-02-02.pem")); err != nil {
+			t.Error(err)
+		}
+		if status, body := admin(t, http.MethodPost, "/whatsapp_flows/reload"); status != http.StatusOK {
+			t.Errorf("reload %d: status %d: %s", i, status, body)
+		}
+	}
+	close(stop)
+	users.Wait()
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,6 +224,16 @@ func TestDocumentedKeyCommands(t *testing.T) {
 		if !strings.Contains(refusal, line) || !strings.Contains(text, line) {
 			t.Errorf("%q is not in both the document and\n%s", line, refusal)
 		}
+	}
+	// The admin address of a configuration file.
+	config := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(config, []byte("{\n\tadmin "+s.Admin+"\n}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	byFile := s.EdgeCommand("whatsapp-flows", "keys", "reload", "--config", config)
+	byFile.Env = slices.DeleteFunc(byFile.Env, func(variable string) bool { return strings.HasPrefix(variable, "CADDY_ADMIN=") })
+	if out, err := byFile.CombinedOutput(); err != nil || !strings.HasSuffix(string(out), "default      as before\n") {
+		t.Errorf("reload --config: %v\n%s", err, out)
 	}
 	// By the admin API itself.
 	response, err := http.Get("http://" + s.Admin + "/whatsapp_flows/keys")

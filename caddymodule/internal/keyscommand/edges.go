@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -100,6 +101,8 @@ func (w World) accounts(e edges) (found []edgeAccount, err error) {
 		}
 		return nil
 	})
+	// What several edges have of one account comes together.
+	slices.SortStableFunc(found, func(a, b edgeAccount) int { return strings.Compare(a.Account.Account, b.Account.Account) })
 	return found, err
 }
 
@@ -151,10 +154,8 @@ Nothing is restarted, and no request is lost.`,
 			for _, done := range all {
 				for _, account := range done.Accounts {
 					what := "as before"
-					for _, changed := range done.Changed {
-						if changed == account {
-							what = "changed"
-						}
+					if slices.Contains(done.Changed, account) {
+						what = "changed"
 					}
 					w.row(account, what)
 				}

@@ -32,6 +32,8 @@ func (m *meta) flags(cmd *cobra.Command) {
 // errNoToken is a command that cannot ask Meta.
 var errNoToken = errors.New("neither META_ACCESS_TOKEN nor META_ACCESS_TOKEN_FILE is set: set one of them to the token of a system user with whatsapp_business_management and whatsapp_business_messaging")
 
+var errWhichNumbers = errors.New("which phone numbers?")
+
 // client is a client of the Graph API with the token of the environment.
 func (w World) client() (*graph.Client, error) {
 	token, _, err := w.Env.Lookup("META_ACCESS_TOKEN")
@@ -95,7 +97,7 @@ func (w World) find(ctx context.Context, client *graph.Client, m meta, account s
 		}
 	}
 	if len(ids) == 0 {
-		return nil, fmt.Errorf("which phone numbers? META_PHONE_NUMBER_ID names none of the account %s: set it, or give --number ID or --all-numbers (with META_WABA_ID)", account)
+		return nil, fmt.Errorf("%w: META_PHONE_NUMBER_ID names none of the account %s; set it, or give --number ID or --all-numbers (with META_WABA_ID)", errWhichNumbers, account)
 	}
 	for _, id := range ids {
 		found = append(found, number{id: id})

@@ -95,6 +95,17 @@ func TestStatusComparesWithWhatWhatsAppHolds(t *testing.T) {
 		}
 	}
 	server := d.meta()
+	delete(d.env, "META_PHONE_NUMBER_ID")
+	if out := d.must("status"); !strings.Contains(out, "WhatsApp is not asked: which phone numbers?") {
+		t.Errorf("without numbers it says\n%s", out)
+	}
+	d.env["META_PHONE_NUMBER_ID"] = "101"
+	second := d.edge("10.0.0.2:2019", d.path("keys"))
+	second.opens(1, 3)
+	server.SetKey("102", graph.PublicKey{PEM: e.keys[0].PublicKey, Signature: graph.SignatureValid})
+	if out := d.must("status", "--address", "localhost:2019", "--address", "10.0.0.2:2019", "--number", "102", "--account", "default"); strings.Count(out, "number 102 has") != 1 || strings.Count(out, "account default at") != 2 {
+		t.Errorf("of two edges it says\n%s", out)
+	}
 	ours, other := e.keys[0].PublicKey, publicOf(t, 2048)
 	for name, c := range map[string]struct {
 		key  graph.PublicKey

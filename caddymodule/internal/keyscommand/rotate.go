@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -145,7 +146,9 @@ func (r *rotation) begin(ctx context.Context) error {
 	state := keyring.Rotation{New: fingerprint, Begun: begun, Until: begun.Add(time.Duration(r.overlap))}
 	for _, account := range found {
 		for _, key := range account.Keys {
-			state.Old = appendNew(state.Old, key.Fingerprint)
+			if !slices.Contains(state.Old, key.Fingerprint) {
+				state.Old = append(state.Old, key.Fingerprint)
+			}
 		}
 	}
 	if err := keyring.WriteRotation(directory, &state); err != nil {
@@ -178,15 +181,6 @@ func (r *rotation) takeUp(fingerprint string) error {
 		}
 	}
 	return nil
-}
-
-func appendNew(list []string, item string) []string {
-	for _, other := range list {
-		if other == item {
-			return list
-		}
-	}
-	return append(list, item)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

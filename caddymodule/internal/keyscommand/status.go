@@ -96,6 +96,10 @@ func (w World) whatsApp(ctx context.Context, m meta, account edgeAccount) error 
 		return err
 	}
 	numbers, err := w.find(ctx, client, m, account.Account.Account)
+	if errors.Is(err, errWhichNumbers) {
+		fmt.Fprintf(w.Out, "  WhatsApp is not asked: %v\n", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

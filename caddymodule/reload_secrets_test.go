@@ -353,6 +353,12 @@ func TestNoRequestMeetsAHalfReloadedAccount(t *testing.T) {
 	s.publish(defaultAccount, "booking", bookingJSON(t))
 	eventually(t, 10*time.Second, "the flow is known", func() bool { return s.pings(first, testSecret) == http.StatusOK })
 
+	files.write("keys/2026-02-02.pass", "second-pass")
+	files.key("2026-02-02.pem", "second-pass")
+	second, err := os.ReadFile(files.path("keys/2026-02-02.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	stop := make(chan struct{})
 	var users sync.WaitGroup
 	for range 4 {
@@ -363,7 +369,8 @@ func TestNoRequestMeetsAHalfReloadedAccount(t *testing.T) {
 					return
 				default:
 				}
-				if got := s.pings(first, testSecret); got != http.StatusOK {
+				// A machine that has too much to do may say so, but no more.
+				if got := s.pings(first, testSecret); got != http.StatusOK && got != http.StatusServiceUnavailable {
 					t.Errorf("a ping gets %d", got)
 					return
 				}
@@ -373,8 +380,7 @@ func TestNoRequestMeetsAHalfReloadedAccount(t *testing.T) {
 	for i := range 40 {
 		// Another key comes and goes.
 		if i%2 == 0 {
-			files.write("keys/2026-02-02.pass", "second-pass")
-			files.key("2026-02-02.pem", "second-pass")
+			files.write("keys/2026-02-02.pem", string(second))
 		} else if err := os.Remove(files.path("keys/2026-02-02.pem")); err != nil {
 			t.Error(err)
 		}
@@ -384,4 +390,7 @@ func TestNoRequestMeetsAHalfReloadedAccount(t *testing.T) {
 	}
 	close(stop)
 	users.Wait()
+	if got := s.pings(first, testSecret); got != http.StatusOK {
+		t.Errorf("afterwards a ping gets %d", got)
+	}
 }

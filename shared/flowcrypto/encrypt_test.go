@@ -15,11 +15,9 @@ import (
 
 func TestAKeyIsWrittenInTheFormThatIsRead(t *testing.T) {
 	key := businessKey(t)
+	// Each derivation of a key costs what it is meant to: there are few of them.
 	for name, secret := range map[string]string{
-		"letters":        "correct horse battery",
 		"other scripts":  "пароль-密码-🔑",
-		"one character":  "x",
-		"a long text":    strings.Repeat("a9", 500),
 		"quotes, braces": `"{env.X}' $HOME \n`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -31,18 +29,22 @@ func TestAKeyIsWrittenInTheFormThatIsRead(t *testing.T) {
 			if err != nil || !read.Equal(key) {
 				t.Fatalf("read back: %v", err)
 			}
-			if _, err := flowcrypto.ReadPrivateKey(text, []byte(secret+"x")); err == nil || !strings.Contains(err.Error(), "does not open") {
-				t.Errorf("another passphrase: %v", err)
-			}
-			again, err := flowcrypto.EncryptPrivateKey(key, []byte(secret))
-			if err != nil || bytes.Equal(again, text) {
-				t.Errorf("written twice, the texts are the same (%v): salt and vector must be new", err)
-			}
-			format, err := flowcrypto.Inspect(text)
-			if err != nil || format.String() != "PKCS#8, encrypted: PBES2, PBKDF2-HMAC-SHA256 with 600000 iterations, AES-256-CBC" || format.Weakness != "" {
-				t.Errorf("its format is %q, weakness %q, %v", format, format.Weakness, err)
-			}
 		})
+	}
+	text, err := flowcrypto.EncryptPrivateKey(key, []byte(passphrase))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := flowcrypto.ReadPrivateKey(text, []byte(passphrase+"x")); err == nil || !strings.Contains(err.Error(), "does not open") {
+		t.Errorf("another passphrase: %v", err)
+	}
+	again, err := flowcrypto.EncryptPrivateKey(key, []byte(passphrase))
+	if err != nil || bytes.Equal(again, text) {
+		t.Errorf("written twice, the texts are the same (%v): salt and vector must be new", err)
+	}
+	format, err := flowcrypto.Inspect(text)
+	if err != nil || format.String() != "PKCS#8, encrypted: PBES2, PBKDF2-HMAC-SHA256 with 600000 iterations, AES-256-CBC" || format.Weakness != "" {
+		t.Errorf("its format is %q, weakness %q, %v", format, format.Weakness, err)
 	}
 }
 

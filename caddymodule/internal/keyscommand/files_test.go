@@ -54,8 +54,9 @@ func TestAKeyIsMadeThatOpenSSLReads(t *testing.T) {
 	}
 
 	before := d.read("flow.pem")
-	d.refused([]string{"flow.pub is there already and is left as it is"}, "create", d.path("flow.pem"), "--passphrase-file", pass)
+	d.refused([]string{"flow.pem is there already and is left as it is"}, "create", d.path("flow.pem"), "--passphrase-file", pass)
 	d.refused([]string{"flow.pem is there already and is left as it is"}, "create", d.path("flow.pem"), "--passphrase-file", pass, "--public", d.path("other.pub"))
+	d.refused([]string{"flow.pub is there already and is left as it is"}, "create", d.path("next.pem"), "--passphrase-file", pass, "--public", d.path("flow.pub"))
 	if d.read("flow.pem") != before {
 		t.Error("the key was written over")
 	}
@@ -89,7 +90,7 @@ func TestPassphrasesComeFromTerminalFileOrInput(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := newDesk(t)
-			d.typed = c.typed
+			d.typed, d.quick = c.typed, true
 			out, err := d.run(c.input, append([]string{"create", d.path("k.pem")}, c.args...)...)
 			if c.want == "" {
 				if err != nil {
@@ -110,6 +111,7 @@ func TestPassphrasesComeFromTerminalFileOrInput(t *testing.T) {
 
 func TestADrawnPassphraseStandsInItsFileOnly(t *testing.T) {
 	d := newDesk(t)
+	d.quick = true
 	out := d.must("create", d.path("flow.pem"), "--draw-passphrase", d.path("flow.pass"))
 	passphrase := d.read("flow.pass")
 	if len(passphrase) < 20 || strings.Contains(out, passphrase) {
@@ -205,6 +207,7 @@ func TestAKeyIsConvertedAndItsFileLeftAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t)
+			d.quick = c.file != "rsa_pkcs1_dek_3des.pem" // one shows the real form
 			replace := strings.NewReplacer("PASS", d.write("pass", "test-pass"), "NEW", d.write("new", testPassphrase), "DRAWN", d.path("drawn"))
 			before, err := os.ReadFile(keyFiles + c.file)
 			if err != nil {
@@ -229,8 +232,8 @@ func TestAKeyIsConvertedAndItsFileLeftAlone(t *testing.T) {
 		})
 	}
 	t.Run("from a variable, by standard input", func(t *testing.T) {
-		t.Parallel()
 		d := newDesk(t)
+		d.quick = true
 		text, err := os.ReadFile(keyFiles + "rsa_pkcs8_plain.pem")
 		if err != nil {
 			t.Fatal(err)

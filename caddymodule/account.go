@@ -71,13 +71,14 @@ type accountKey struct {
 	public      *rsa.PublicKey
 	fingerprint string // SHA-256 of the public key, hex
 	source      string // where it was read: a file, an option, a variable
+	origin      origin
 	use         *keyUse
 }
 
 // provision reads the secrets and everything else. live.Mutex is held.
 func (a *Account) provision(name string, env setting.Source) error {
 	a.name = name
-	c, err := a.readCredentials(env)
+	c, err := a.readCredentials(env, nil)
 	if err != nil {
 		return err
 	}

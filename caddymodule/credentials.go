@@ -29,12 +29,14 @@ type credentials struct {
 	loadedAt     time.Time
 }
 
-// readCredentials reads everything from where the configuration says it is.
-func (a *Account) readCredentials(env setting.Source) (_ *credentials, err error) {
+// readCredentials reads everything from where the configuration says it is. Keys
+// that before has already are not opened again: opening one costs as much as
+// hundreds of requests, which wait meanwhile.
+func (a *Account) readCredentials(env setting.Source, before *credentials) (_ *credentials, err error) {
 	c := &credentials{loadedAt: time.Now()}
 	defer func() {
 		if err != nil {
-			c.closeKeys()
+			c.closeKeys(before)
 		}
 	}()
 	if c.appSecrets, err = resolveSecrets("app_secret", a.AppSecrets, env, "META_APP_SECRET"); err != nil {
@@ -57,7 +59,7 @@ func (a *Account) readCredentials(env setting.Source) (_ *credentials, err error
 		return nil, err
 	}
 	c.verifyToken = secret(verify)
-	if err := a.readKeys(c, env); err != nil {
+	if err := a.readKeys(keyReader{a.name, c, before}, env); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -109,25 +111,40 @@ func (c *credentials) open(envelope *flowcrypto.Envelope) (plaintext []byte, sea
 	return nil, nil, nil, err
 }
 
-// release closes the keys once no request can be using them any more, as with
-// the Redis client (see closeGrace): a request that found its key closed would be
-// answered 421, and the phone would fetch the public key for nothing.
-func (c *credentials) release() {
+// release closes the keys that next, which takes the place of c, does not have,
+// once no request can be using them any more, as with the Redis client (see
+// closeGrace): a request that found its key closed would be answered 421, and the
+// phone would fetch the public key for nothing. Both may be nil.
+func (c *credentials) release(next *credentials) {
 	if c == nil {
 		return
 	}
 	if caddy.Exiting() {
-		c.closeKeys()
+		c.closeKeys(next)
 		return
 	}
-	time.AfterFunc(closeGrace, c.closeKeys)
+	time.AfterFunc(closeGrace, func() { c.closeKeys(next) })
 }
 
-// closeKeys closes keys that nobody uses.
-func (c *credentials) closeKeys() {
-	for _, key := range c.keys {
-		if key, ok := key.Decrypter.(*libcrypto.Key); ok {
+// closeKeys closes the keys of c that nobody uses: those that other does not have.
+func (c *credentials) closeKeys(other *credentials) {
+	for i := range c.keys {
+		key, ok := c.keys[i].Decrypter.(*libcrypto.Key)
+		if ok && other.made(c.keys[i].origin) == nil {
 			key.Close()
 		}
 	}
+}
+
+// made is the key that was made of these very texts, or nil.
+func (c *credentials) made(of origin) *accountKey {
+	if c == nil {
+		return nil
+	}
+	for i := range c.keys {
+		if c.keys[i].origin == of {
+			return &c.keys[i]
+		}
+	}
+	return nil
 }

@@ -83,12 +83,12 @@ func TestAKeyOutlivesItsConfigurationByTheGrace(t *testing.T) {
 	}
 	before := closeGrace
 	closeGrace = time.Hour
-	held.release()
+	held.release(nil)
 	if err := decrypt(); err != nil {
 		t.Errorf("within the grace: %v", err)
 	}
 	closeGrace = time.Millisecond
-	held.release()
+	held.release(nil)
 	closeGrace = before
 	if libcrypto.Built {
 		eventually(t, 10*time.Second, "the key is closed", func() bool { return errors.Is(decrypt(), libcrypto.ErrClosed) })

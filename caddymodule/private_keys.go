@@ -2,11 +2,15 @@ package caddymodule
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/keyring"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
@@ -36,9 +40,9 @@ type KeyDirectory struct {
 
 // readKeys reads the keys of the directory, then those listed one by one. Without
 // either, both come from the environment.
-func (a *Account) readKeys(c *credentials, env setting.Source) error {
+func (a *Account) readKeys(r keyReader, env setting.Source) error {
 	if a.KeyDirectory == nil && len(a.PrivateKeys) == 0 {
-		return a.readKeysOfEnvironment(c, env)
+		return r.environment(env)
 	}
 	if a.KeyDirectory != nil {
 		dir, err := resolvePlaceholders(a.KeyDirectory.Path)
@@ -49,7 +53,7 @@ func (a *Account) readKeys(c *credentials, env setting.Source) error {
 		if err != nil {
 			return fmt.Errorf("passphrase of private_keys: %w", err)
 		}
-		if err := a.readKeyDirectory(c, dir, passphrase); err != nil {
+		if err := r.directory(dir, passphrase); err != nil {
 			return fmt.Errorf("private_keys: %w", err)
 		}
 	}
@@ -66,15 +70,22 @@ func (a *Account) readKeys(c *credentials, env setting.Source) error {
 		if from := namedPlaceholder.FindString(key.PEM); from != "" {
 			name += " (" + from + ")"
 		}
-		if err := a.addKey(c, []byte(pem), []byte(passphrase), name); err != nil {
+		if err := r.add([]byte(pem), []byte(passphrase), name); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// readKeysOfEnvironment reads PRIVATE_KEYS_DIR, then PRIVATE_KEY.
-func (a *Account) readKeysOfEnvironment(c *credentials, env setting.Source) error {
+// keyReader adds keys to credentials that are being read.
+type keyReader struct {
+	account string
+	*credentials
+	before *credentials // whose keys are taken over; nil at first
+}
+
+// environment reads PRIVATE_KEYS_DIR, then PRIVATE_KEY.
+func (r keyReader) environment(env setting.Source) error {
 	dir, _, err := env.Lookup("PRIVATE_KEYS_DIR")
 	if err != nil {
 		return err
@@ -88,7 +99,7 @@ func (a *Account) readKeysOfEnvironment(c *credentials, env setting.Source) erro
 		return err
 	}
 	if dir != "" {
-		if err := a.readKeyDirectory(c, dir, passphrase); err != nil {
+		if err := r.directory(dir, passphrase); err != nil {
 			return fmt.Errorf("PRIVATE_KEYS_DIR: %w", err)
 		}
 	}
@@ -98,18 +109,18 @@ func (a *Account) readKeysOfEnvironment(c *credentials, env setting.Source) erro
 	if path, ok := env.LookupEnv(from); ok && strings.HasSuffix(from, "_FILE") {
 		from += " (" + path + ")"
 	}
-	if err := a.addKey(c, []byte(pem), []byte(passphrase), from); err != nil {
+	if err := r.add([]byte(pem), []byte(passphrase), from); err != nil {
 		return fmt.Errorf("%s: %w", from, err)
 	}
 	return nil
 }
 
-func (a *Account) readKeyDirectory(c *credentials, dir, passphrase string) error {
+func (r keyReader) directory(dir, passphrase string) error {
 	files, err := keyring.List(dir)
 	if err != nil {
 		return err
 	}
-	if c.directory, err = filepath.Abs(dir); err != nil {
+	if r.credentials.directory, err = filepath.Abs(dir); err != nil {
 		return err
 	}
 	for _, file := range files {
@@ -123,7 +134,7 @@ func (a *Account) readKeyDirectory(c *credentials, dir, passphrase string) error
 				return err
 			}
 		}
-		err = a.addKey(c, pem, bytes.TrimRight(opens, "\r\n"), file.Path)
+		err = r.add(pem, bytes.TrimRight(opens, "\r\n"), file.Path)
 		clear(pem)
 		if err != nil {
 			return fmt.Errorf("%s: %w", file.Path, err)
@@ -132,29 +143,52 @@ func (a *Account) readKeyDirectory(c *credentials, dir, passphrase string) error
 	return nil
 }
 
-// addKey makes a key ready. One that is there already, from another place, is not
+// add makes a key ready. One that is there already, from another place, is not
 // taken twice: that place is where it is being moved from.
-func (a *Account) addKey(c *credentials, pem, passphrase []byte, source string) error {
+func (r keyReader) add(pem, passphrase []byte, source string) error {
 	if len(pem) > 0 && (pem[0] == '/' || pem[0] == '.') {
 		return errors.New("this is a path, expected the PEM text of a key: write {file.PATH}")
 	}
-	key, err := flowcrypto.ReadPrivateKey(pem, passphrase)
-	if err != nil {
-		return err
+	of := originOf(pem, passphrase)
+	var ready accountKey
+	if made := r.before.made(of); made != nil {
+		ready = *made
+	} else {
+		key, err := flowcrypto.ReadPrivateKey(pem, passphrase)
+		if err != nil {
+			return err
+		}
+		if ready, err = newAccountKey(key); err != nil {
+			return err
+		}
 	}
-	fingerprint := flowcrypto.Fingerprint(&key.PublicKey)
-	for i := range c.keys {
-		if c.keys[i].fingerprint == fingerprint {
+	ready.source, ready.origin, ready.use = source, of, useOf(r.account, ready.fingerprint, r.loadedAt)
+	for i := range r.keys {
+		if r.keys[i].fingerprint == ready.fingerprint {
+			(&credentials{keys: []accountKey{ready}}).closeKeys(r.before)
 			return nil
 		}
 	}
-	ready, err := newAccountKey(key)
-	if err != nil {
-		return err
-	}
-	ready.source, ready.use = source, useOf(a.name, fingerprint, c.loadedAt)
-	c.keys = append(c.keys, ready)
+	r.keys = append(r.keys, ready)
 	return nil
+}
+
+// origin tells whether a key would be made of the same texts again. It says
+// nothing of them to who does not have this process's memory, where the key is.
+type origin [sha256.Size]byte
+
+var originKey = sync.OnceValue(func() []byte {
+	key := make([]byte, sha256.Size)
+	rand.Read(key) // never fails
+	return key
+})
+
+func originOf(pem, passphrase []byte) origin {
+	mac := hmac.New(sha256.New, originKey())
+	fmt.Fprintf(mac, "%d ", len(pem))
+	mac.Write(pem)
+	mac.Write(passphrase)
+	return origin(mac.Sum(nil))
 }
 
 // requireKeys says what to do when the flow endpoint is served without a key.

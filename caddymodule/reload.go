@@ -58,7 +58,7 @@ func (a *App) retire() {
 	live.apps.Store(&apps)
 	for _, account := range a.Accounts {
 		if account != nil {
-			account.current.Load().release()
+			account.current.Load().release(nil)
 		}
 	}
 }
@@ -79,15 +79,15 @@ func reloadCredentials() (done keyring.Reloaded, err error) {
 		if err != nil {
 			reloadsTotal.WithLabelValues("refused").Inc()
 			newest.logger.Error("secrets and keys stay as they were: the new ones cannot be used", zap.Error(err))
-			for _, c := range next {
-				c.closeKeys()
+			for account, c := range next {
+				c.closeKeys(account.current.Load())
 			}
 		}
 	}()
 	for _, app := range apps {
 		for _, name := range slices.Sorted(maps.Keys(app.Accounts)) {
 			account := app.Accounts[name]
-			c, err := account.readCredentials(app.env)
+			c, err := account.readCredentials(app.env, account.current.Load())
 			if err != nil {
 				return done, fmt.Errorf("account %s: %w", name, err)
 			}
@@ -101,7 +101,7 @@ func reloadCredentials() (done keyring.Reloaded, err error) {
 		for _, name := range slices.Sorted(maps.Keys(app.Accounts)) {
 			account := app.Accounts[name]
 			before := account.current.Swap(next[account])
-			before.release()
+			before.release(next[account])
 			if app != newest {
 				continue
 			}

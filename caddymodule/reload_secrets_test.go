@@ -2,11 +2,13 @@ package caddymodule
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +22,7 @@ import (
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/keyring"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto/libcrypto"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/hubsignature"
 )
 
@@ -341,6 +344,49 @@ func TestTheDaysShareForgetsWhatIsOlder(t *testing.T) {
 	}
 	if use.opened.Load() != 10 {
 		t.Errorf("%d in all, expected 10", use.opened.Load())
+	}
+}
+
+// A key that is there already is neither opened again nor closed with the set that
+// had it; one that is gone is closed after the grace.
+func TestAReloadOpensNewKeysOnly(t *testing.T) {
+	files := newKeyFiles(t)
+	files.write("keys/2026-01-01.pass", "first-pass")
+	first := files.key("2026-01-01.pem", "first-pass")
+	s := newSite(t).load(files.global(), engineSite)
+	s.publish(defaultAccount, "booking", bookingJSON(t))
+	eventually(t, 10*time.Second, "the flow is known", func() bool { return s.pings(first, testSecret) == http.StatusOK })
+	app, err := caddy.ActiveContext().App(appID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := func() []accountKey { return app.(*App).Accounts[defaultAccount].current.Load().keys }
+	reload := func(keys int) {
+		t.Helper()
+		if status, body := admin(t, http.MethodPost, "/whatsapp_flows/reload"); status != http.StatusOK || len(held()) != keys {
+			t.Fatalf("status %d, %d keys, expected %d: %s", status, len(held()), keys, body)
+		}
+	}
+	kept := held()[0].Decrypter
+	files.write("keys/2026-02-02.pass", "second-pass")
+	files.key("2026-02-02.pem", "second-pass")
+	reload(2)
+	gone := held()[0].Decrypter
+	if held()[1].Decrypter != kept {
+		t.Error("the key that was there is made anew")
+	}
+	if err := os.Remove(files.path("keys/2026-02-02.pem")); err != nil {
+		t.Fatal(err)
+	}
+	reload(1)
+	if gone, ok := gone.(*libcrypto.Key); ok {
+		eventually(t, 10*time.Second, "the key that is gone is closed", func() bool {
+			_, err := gone.Decrypt(rand.Reader, make([]byte, 256), &rsa.OAEPOptions{Hash: crypto.SHA256, MGFHash: crypto.SHA256})
+			return errors.Is(err, libcrypto.ErrClosed)
+		})
+	}
+	if got := s.pings(first, testSecret); got != http.StatusOK || held()[0].Decrypter != kept {
+		t.Errorf("the key that stays answers %d", got)
 	}
 }
 

@@ -74,12 +74,14 @@ func replaceFile(t *testing.T, path, content string) {
 
 // Users go on with the key they have, others come with the new one, and the
 // operator rotates keys and secrets, breaks files, and reloads: nobody notices.
+//
+// Beside no other test: a machine with more to do than it can answers 503, and
+// nobody could tell whose fault it was.
 func TestKeysAndSecretsAreRotatedUnderLoad(t *testing.T) {
-	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, site.Options{TLS: true, EdgeEnv: []string{"PRIVATE_KEYS_DIR=" + dir}})
 	definition := s.phone(t, "").Flow
-	users := startLoad(t, s, 4) // with the key of PRIVATE_KEY_FILE, to the end
+	users := startLoad(t, s, 2) // with the key of PRIVATE_KEY_FILE, to the end
 	var wamids []string
 	comes := func(key *rsa.PublicKey, secret string) error {
 		p := s.phoneFor(definition, rand.Text())
@@ -164,7 +166,7 @@ func TestKeysAndSecretsAreRotatedUnderLoad(t *testing.T) {
 	if err := s.Died(); err != nil {
 		t.Error(err)
 	}
-	t.Logf("%d rotations, 2 reloads, %d conversations, none failed", rotations, len(wamids))
+	t.Logf("%d rotations and %d conversations", rotations, len(wamids))
 }
 
 // The commands of docs/keys.md, as they stand there, with a Graph API that knows

@@ -2,12 +2,10 @@ package caddymodule
 
 import (
 	"crypto"
-	"errors"
+	"crypto/rsa"
 	"fmt"
 	"sync/atomic"
 
-	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
-	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/hubsignature"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 )
 
@@ -36,6 +34,10 @@ type Account struct {
 	// needs them.
 	PrivateKeys []PrivateKey `json:"private_keys,omitempty"`
 
+	// KeyDirectory holds more of them, which come before the others.
+	// Default, when there are no PrivateKeys either: PRIVATE_KEYS_DIR.
+	KeyDirectory *KeyDirectory `json:"private_keys_dir,omitempty"`
+
 	// TokenSecrets verify flow tokens that begin `wf1.`. Default:
 	// FLOW_TOKEN_SECRET, several separated by commas. Without any, every such
 	// token is refused.
@@ -56,56 +58,31 @@ type Account struct {
 	// expired or used up.
 	TokenExpiredMessage string `json:"token_expired_message,omitempty"`
 
-	name         string
-	signatures   *hubsignature.Verifier
-	appSecrets   [][]byte
-	tokenSecrets [][]byte
-	verifyToken  secret
-	keys         []accountKey
-	lastKey      atomic.Int32 // index of the key that opened an envelope last
-	defaultFlow  string
-	expired      string
-}
-
-// PrivateKey is one private key as PEM text, usually a placeholder such as
-// `{file./run/secrets/flow.pem}`.
-type PrivateKey struct {
-	// PEM is the key: PKCS#1 or PKCS#8, encrypted or not.
-	PEM string `json:"pem,omitempty"`
-
-	// Passphrase opens an encrypted key.
-	Passphrase string `json:"passphrase,omitempty"`
+	name        string
+	current     atomic.Pointer[credentials]
+	defaultFlow string
+	expired     string
 }
 
 // accountKey is a private key that is ready to use. Decrypter is all the rest
 // of the module knows of it, so that a key may live in an HSM or a KMS.
 type accountKey struct {
 	crypto.Decrypter
-	fingerprint string // beginning of the SHA-256 of the public key, hex
+	public      *rsa.PublicKey
+	fingerprint string // SHA-256 of the public key, hex
+	source      string // where it was read: a file, an option, a variable
+	origin      origin
+	use         *keyUse
 }
 
-func (a *Account) provision(name string, env setting.Source) (err error) {
+// provision reads the secrets and everything else. live.Mutex is held.
+func (a *Account) provision(name string, env setting.Source) error {
 	a.name = name
-	if a.appSecrets, err = resolveSecrets("app_secret", a.AppSecrets, env, "META_APP_SECRET"); err != nil {
-		return err
-	}
-	if len(a.appSecrets) == 0 {
-		return missing("app_secret", "META_APP_SECRET")
-	}
-	if a.signatures, err = hubsignature.New(a.appSecrets...); err != nil {
-		return fmt.Errorf("app_secret: %w", err)
-	}
-	if a.tokenSecrets, err = resolveSecrets("token_secret", a.TokenSecrets, env, "FLOW_TOKEN_SECRET"); err != nil {
-		return err
-	}
-	if a.RequireSignedTokens && len(a.tokenSecrets) == 0 {
-		return fmt.Errorf("require_signed_tokens: %w", missing("token_secret", "FLOW_TOKEN_SECRET"))
-	}
-	verify, err := resolveSecret("verify_token", a.VerifyToken, env, "META_VERIFY_TOKEN")
+	c, err := a.readCredentials(env, nil)
 	if err != nil {
 		return err
 	}
-	a.verifyToken = secret(verify)
+	a.current.Store(c)
 	if a.defaultFlow, err = resolveText("default_flow", a.DefaultFlow); err != nil {
 		return err
 	}
@@ -123,93 +100,13 @@ func (a *Account) provision(name string, env setting.Source) (err error) {
 	if a.expired == "" {
 		a.expired = defaultTokenExpired
 	}
-	return a.provisionKeys(env)
-}
-
-func (a *Account) provisionKeys(env setting.Source) error {
-	a.keys = nil
-	for i, key := range a.PrivateKeys {
-		pem, err := resolvePlaceholders(key.PEM)
-		if err != nil {
-			return fmt.Errorf("private_key %d: %w", i+1, err)
-		}
-		passphrase, err := resolvePlaceholders(key.Passphrase)
-		if err != nil {
-			return fmt.Errorf("passphrase of private_key %d: %w", i+1, err)
-		}
-		if err := a.addKey(pem, passphrase); err != nil {
-			return fmt.Errorf("private_key %d: %w", i+1, err)
-		}
-	}
-	if len(a.PrivateKeys) > 0 {
-		return nil
-	}
-	pem, from, err := env.Lookup("PRIVATE_KEY")
-	if err != nil || pem == "" {
-		return err
-	}
-	passphrase, _, err := env.Lookup("PASSPHRASE")
-	if err != nil {
-		return err
-	}
-	if err := a.addKey(pem, passphrase); err != nil {
-		return fmt.Errorf("%s: %w", from, err)
-	}
-	return nil
-}
-
-func (a *Account) addKey(pem, passphrase string) error {
-	if len(pem) > 0 && (pem[0] == '/' || pem[0] == '.') {
-		return errors.New("this is a path, expected the PEM text of a key: write {file.PATH}")
-	}
-	key, err := flowcrypto.ReadPrivateKey([]byte(pem), []byte(passphrase))
-	if err != nil {
-		return err
-	}
-	ready, err := newAccountKey(key)
-	if err != nil {
-		return err
-	}
-	a.keys = append(a.keys, ready)
-	return nil
-}
-
-// requireKeys says what to do when the flow endpoint is served without a key.
-func (a *Account) requireKeys() error {
-	if len(a.keys) == 0 {
-		return fmt.Errorf("account %s: %w", a.name, missing("private_key", "PRIVATE_KEY"))
-	}
 	return nil
 }
 
 // requireVerifyToken says what to do when the webhook is served without one.
 func (a *Account) requireVerifyToken() error {
-	if a.verifyToken == "" {
+	if a.current.Load().verifyToken == "" {
 		return fmt.Errorf("account %s: %w", a.name, missing("verify_token", "META_VERIFY_TOKEN"))
 	}
 	return nil
-}
-
-// open tries the keys of the account on an envelope, the one that opened the
-// last envelope first: during a rotation phones keep either key for days.
-func (a *Account) open(envelope *flowcrypto.Envelope) (plaintext []byte, sealer *flowcrypto.Sealer, fingerprint string, err error) {
-	last := int(a.lastKey.Load())
-	err = flowcrypto.ErrCannotDecrypt
-	for i := range a.keys {
-		// last, then the others in the order of the configuration.
-		index := i
-		if i == 0 {
-			index = last
-		} else if i <= last {
-			index = i - 1
-		}
-		key := a.keys[index]
-		if plaintext, sealer, err = envelope.Open(key.Decrypter); err == nil {
-			if index != last {
-				a.lastKey.Store(int32(index))
-			}
-			return plaintext, sealer, key.fingerprint, nil
-		}
-	}
-	return nil, nil, "", err
 }

@@ -26,7 +26,7 @@ func (m *module) Decrypt(random io.Reader, ciphertext []byte, options crypto.Dec
 
 func TestTheKeyThatFittedLastIsTriedFirst(t *testing.T) {
 	var modules []*module
-	account := new(Account)
+	account := new(credentials)
 	for range 3 {
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
 		if err != nil {

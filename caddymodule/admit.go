@@ -75,14 +75,14 @@ var errOverloaded = errors.New("too many requests wait for their decryption")
 
 // open decrypts the envelope when it is its turn. The slot is held for all keys of
 // the account: each of them may cost a private operation.
-func (x *exchange) open(ctx context.Context) (plaintext []byte, sealer *flowcrypto.Sealer, fingerprint string, err error) {
+func (x *exchange) open(ctx context.Context) (plaintext []byte, sealer *flowcrypto.Sealer, key *accountKey, err error) {
 	class := admission.Other
 	if x.envelope.PlaintextLen() <= pingText {
 		class = admission.Ping
 	}
 	waited, ok := gate().Enter(ctx, class, x.maxWait())
 	if !ok {
-		return nil, nil, "", errOverloaded
+		return nil, nil, nil, errOverloaded
 	}
 	defer gate().Leave()
 	if waited > 0 {
@@ -91,7 +91,7 @@ func (x *exchange) open(ctx context.Context) (plaintext []byte, sealer *flowcryp
 	// Whoever else can run goes first, up to its own place in the line: otherwise
 	// the scheduler's queue, which refuses nobody, would be the line.
 	runtime.Gosched()
-	return x.account.open(x.envelope)
+	return x.credentials.open(x.envelope)
 }
 
 // shed turns a request away because the process has no room for it. It costs as

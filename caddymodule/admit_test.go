@@ -70,7 +70,7 @@ func newRush(t *testing.T) *rush {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := &app.(*App).Accounts[defaultAccount].keys[0]
+	key := &app.(*App).Accounts[defaultAccount].current.Load().keys[0]
 	r.key.Decrypter = key.Decrypter
 	key.Decrypter = r.key
 	return r
@@ -350,7 +350,7 @@ func TestWhoIsDueStandsInTheLineBeforeAnOperationBegins(t *testing.T) {
 	gate = func() *admission.Gate { return one }
 	t.Cleanup(func() { gate = before })
 	var seen []int
-	key := &h.only.keys[0]
+	key := &h.only.current.Load().keys[0]
 	key.Decrypter = watchedKey{key.Decrypter, func() { seen = append(seen, one.Stats().Waiting) }}
 	ping := seal(t, s.public, request{"version": "3.0", "action": "ping"}).body
 

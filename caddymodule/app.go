@@ -90,9 +90,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 			account = new(Account)
 			a.Accounts[name] = account
 		}
-		if err := account.provision(name, a.env); err != nil {
-			return fmt.Errorf("account %s: %w", name, err)
-		}
+	}
+	if err := a.provisionAccounts(); err != nil {
+		return err
 	}
 
 	if err := a.provisionUpstreams(); err != nil {
@@ -150,10 +150,10 @@ func (a *App) keys() (prefixedKeys, error) {
 // WhatsApp has.
 func (a *App) logKeys() {
 	for _, name := range slices.Sorted(maps.Keys(a.Accounts)) {
-		keys := a.Accounts[name].keys
+		keys := a.Accounts[name].current.Load().keys
 		fingerprints := make([]string, len(keys))
 		for i, key := range keys {
-			fingerprints[i] = key.fingerprint
+			fingerprints[i] = short(key.fingerprint)
 		}
 		a.logger.Info("account", zap.String("account", name), zap.Strings("public_key_sha256", fingerprints),
 			zap.String("private_key_backend", keyBackend()))
@@ -186,11 +186,7 @@ func (a *App) Stop() error { return nil }
 // Cleanup gives up this configuration's hold on the private keys, the Redis
 // client and the connections to upstreams.
 func (a *App) Cleanup() error {
-	for _, account := range a.Accounts {
-		if account != nil {
-			account.releaseKeys()
-		}
-	}
+	a.retire()
 	a.releaseUpstreams()
 	if a.backend == nil {
 		return nil // Provision failed before the client was taken

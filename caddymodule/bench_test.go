@@ -147,7 +147,7 @@ func checkShown(b *testing.B, h *FlowHandler, public *rsa.PublicKey, by string) 
 // cpuOfDecryption is the CPU time of one RSA-OAEP decryption by the handler's key.
 func cpuOfDecryption(b *testing.B, h *FlowHandler) time.Duration {
 	b.Helper()
-	key := h.only.keys[0]
+	key := h.only.current.Load().keys[0]
 	ciphertext, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, key.Public().(*rsa.PublicKey), make([]byte, 16), nil)
 	if err != nil {
 		b.Fatal(err)

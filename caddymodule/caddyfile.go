@@ -180,6 +180,7 @@ func (r *Redis) unmarshalWait(d *caddyfile.Dispenser) error {
 //	    app_secret <secret...>
 //	    verify_token <text>
 //	    private_key <pem> [<passphrase>]
+//	    private_keys <dir> [<passphrase>]
 //	    token_secret <secret...>
 //	    require_signed_tokens
 //	    single_use_tokens
@@ -223,6 +224,17 @@ func (a *App) unmarshalAccount(d *caddyfile.Dispenser) error {
 				key.Passphrase = args[1]
 			}
 			account.PrivateKeys = append(account.PrivateKeys, key)
+			return nil
+		},
+		"private_keys": func() error {
+			args := d.RemainingArgs()
+			if len(args) < 1 || len(args) > 2 || slices.Contains(args, "") {
+				return d.Errf("private_keys: expected a directory and, for keys that have no passphrase beside them, one that opens them: private_keys DIR [{file.PATH}]")
+			}
+			account.KeyDirectory = &KeyDirectory{Path: args[0]}
+			if len(args) == 2 {
+				account.KeyDirectory.Passphrase = args[1]
+			}
 			return nil
 		},
 		"token_secret":          func() error { return some(d, &account.TokenSecrets) },

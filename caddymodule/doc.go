@@ -33,4 +33,8 @@
 // flow_exchange.go (signature, envelope, decryption), flow_turn.go (token,
 // session, answer) and, when there is no answer, flow_fallback.go. What a flow's
 // logic fetches goes through fetches.go to an [Upstream].
+//
+// Secrets and keys (credentials.go, private_keys.go) are replaced as a whole while
+// requests run (reload.go), when Caddy's admin API is asked to (admin_api.go).
+// command.go has the commands under `caddy whatsapp-flows`.
 package caddymodule

@@ -26,10 +26,13 @@ var (
 type exchange struct {
 	*FlowHandler
 	account *Account
-	name    string // the flow; empty when the request names none
-	http    *http.Request
-	next    caddyhttp.Handler
-	start   time.Time
+	// credentials are those that the account had when the request came.
+	credentials *credentials
+
+	name  string // the flow; empty when the request names none
+	http  *http.Request
+	next  caddyhttp.Handler
+	start time.Time
 
 	envelope *flowcrypto.Envelope
 	sealer   *flowcrypto.Sealer
@@ -75,7 +78,7 @@ func (x *exchange) serve(w http.ResponseWriter) (state.Stored, error) {
 		refused.get(pair{x.account.name, "too_large"}).Inc()
 		return state.Stored{}, err
 	}
-	if _, ok := x.account.signatures.Verify(x.http.Header.Get(signatureHeader), x.body.bytes); !ok {
+	if _, ok := x.credentials.signatures.Verify(x.http.Header.Get(signatureHeader), x.body.bytes); !ok {
 		return x.refuse(statusBadSignature, "signature")
 	}
 	if x.envelope, err = flowcrypto.ParseEnvelope(x.body.bytes); err != nil {
@@ -98,7 +101,7 @@ func (x *exchange) serve(w http.ResponseWriter) (state.Stored, error) {
 	x.sealer = sealer
 	defer sealer.Wipe()
 	defer clear(plaintext)
-	keyHits.get(pair{x.account.name, key}).Inc()
+	key.use.count(x.start)
 	// Whatever runs after us, on an error too, sees what WhatsApp sent.
 	x.replay.Reset(x.body.bytes)
 	x.http.Body = &x.replay

@@ -250,7 +250,7 @@ func (h *FlowHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, next cad
 		refused.get(pair{unknownAccount, "account"}).Inc()
 		return writeStatus(w, http.StatusNotFound)
 	}
-	x := &exchange{FlowHandler: h, account: account, http: r, next: next, start: start}
+	x := &exchange{FlowHandler: h, account: account, credentials: account.current.Load(), http: r, next: next, start: start}
 	x.name = h.flowOf(r, account, path)
 	answer, err := x.serve(w)
 	x.observe()

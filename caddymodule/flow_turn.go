@@ -89,7 +89,7 @@ func (x *exchange) verifyToken(now time.Time) (claims flowtoken.Claims, dead err
 	switch {
 	case flowtoken.IsSigned(token):
 		var err error
-		if claims, err = flowtoken.Verify(x.account.tokenSecrets, token, now); err != nil {
+		if claims, err = flowtoken.Verify(x.credentials.tokenSecrets, token, now); err != nil {
 			return flowtoken.Claims{}, err
 		}
 		if claims.Flow != "" && claims.Flow != x.name {
@@ -101,7 +101,7 @@ func (x *exchange) verifyToken(now time.Time) (claims flowtoken.Claims, dead err
 	// Some iOS clients leave the token out but send its signature. Without a
 	// token there is no session to protect: the request is stateless.
 	if x.request.TokenSignature != "" && token != "" {
-		if err := flowtoken.VerifySignature(x.request.TokenSignature, token, x.account.appSecrets); err != nil {
+		if err := flowtoken.VerifySignature(x.request.TokenSignature, token, x.credentials.appSecrets); err != nil {
 			return flowtoken.Claims{}, err
 		}
 	}
@@ -239,7 +239,7 @@ func (x *exchange) definition(ctx context.Context, prev *flow.Session) (*flow.De
 func (x *exchange) ask(ctx context.Context, c *claim, def *flow.Definition, session *flow.Session) ([]byte, error) {
 	key := x.idempotencyKey(c, session)
 	if x.seed.secret == nil { // asked once more, it stays what it was
-		x.seed = seed{x.account.appSecrets[0], key, session.Started}
+		x.seed = seed{x.credentials.appSecrets[0], key, session.Started}
 	}
 	return x.endpoint.Answer(ctx, &Turn{
 		Account: x.account.name, Flow: x.name, Definition: def, Session: session, Request: x.request,

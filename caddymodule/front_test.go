@@ -155,7 +155,7 @@ func TestAllocationsOfOneRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, _, err := h.only.open(e); err != nil {
+		if _, _, _, err := h.only.current.Load().open(e); err != nil {
 			t.Fatal(err)
 		}
 	})

@@ -6,9 +6,7 @@ import (
 	"math/big"
 	"runtime"
 	"strings"
-	"time"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
@@ -49,7 +47,8 @@ var keyBackendInfo = func() prometheus.Collector {
 // newAccountKey makes a key ready to use. The private numbers of key are gone
 // afterwards when libcrypto holds them.
 func newAccountKey(key *rsa.PrivateKey) (accountKey, error) {
-	ready := accountKey{Decrypter: crypto.Decrypter(key), fingerprint: flowcrypto.Fingerprint(&key.PublicKey)[:12]}
+	public := key.PublicKey // a copy, which wipe does not reach
+	ready := accountKey{Decrypter: crypto.Decrypter(key), public: &public, fingerprint: flowcrypto.Fingerprint(&public)}
 	if libcrypto.Built {
 		fast, err := libcrypto.New(key)
 		if err != nil {
@@ -73,29 +72,4 @@ func wipe(key *rsa.PrivateKey) {
 		}
 	}
 	*key = rsa.PrivateKey{}
-}
-
-// releaseKeys closes the keys once no request can be using them any more, as
-// with the Redis client (see closeGrace): a request that found its key closed
-// would be answered 421, and the phone would fetch the public key for nothing.
-func (a *Account) releaseKeys() {
-	var open []*libcrypto.Key
-	for _, key := range a.keys {
-		if key, ok := key.Decrypter.(*libcrypto.Key); ok {
-			open = append(open, key)
-		}
-	}
-	if len(open) == 0 {
-		return
-	}
-	closeAll := func() {
-		for _, key := range open {
-			key.Close()
-		}
-	}
-	if caddy.Exiting() {
-		closeAll()
-		return
-	}
-	time.AfterFunc(closeGrace, closeAll)
 }

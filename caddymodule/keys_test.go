@@ -73,7 +73,7 @@ func TestAKeyOutlivesItsConfigurationByTheGrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	account := &Account{keys: []accountKey{key}}
+	held := &credentials{keys: []accountKey{key}}
 	decrypt := func() error {
 		message, err := key.Decrypt(rand.Reader, ciphertext, &rsa.OAEPOptions{Hash: crypto.SHA256, MGFHash: crypto.SHA256})
 		if err == nil && string(message) != "message" {
@@ -83,12 +83,12 @@ func TestAKeyOutlivesItsConfigurationByTheGrace(t *testing.T) {
 	}
 	before := closeGrace
 	closeGrace = time.Hour
-	account.releaseKeys()
+	held.release(nil)
 	if err := decrypt(); err != nil {
 		t.Errorf("within the grace: %v", err)
 	}
 	closeGrace = time.Millisecond
-	account.releaseKeys()
+	held.release(nil)
 	closeGrace = before
 	if libcrypto.Built {
 		eventually(t, 10*time.Second, "the key is closed", func() bool { return errors.Is(decrypt(), libcrypto.ErrClosed) })

@@ -45,7 +45,6 @@ func byPair(vec *prometheus.CounterVec) *children[pair, prometheus.Counter] {
 
 var (
 	refused  = byPair(refusedTotal)
-	keyHits  = byPair(keyHitsTotal)
 	webhooks = byPair(webhooksTotal)
 )
 

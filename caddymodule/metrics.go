@@ -36,6 +36,8 @@ var (
 		"Flow requests refused before they were understood.", "account", "reason")
 	keyHitsTotal = counter("key_hits_total",
 		"Envelopes opened, by private key: when the old key's count stands still, it can go.", "account", "key")
+	reloadsTotal = counter("secret_reloads_total",
+		"Times that secrets and keys were read anew by command, by result: ok, refused (the old ones stay).", "result")
 	fallbacksTotal = counter("fallbacks_total",
 		"Requests that got the fallback, or 503 where there is none, by reason.", "account", "reason")
 	webhooksTotal = counter("webhooks_total",
@@ -76,7 +78,7 @@ func registerMetrics(registry *prometheus.Registry, b *backend) error {
 	collectors := []prometheus.Collector{
 		requestsTotal, requestSeconds, refusedTotal, keyHitsTotal,
 		fallbacksTotal, webhooksTotal, unknownPingsTotal, unacknowledgedTotal,
-		fetchesTotal, upstreamSeconds, keyBackendInfo,
+		fetchesTotal, upstreamSeconds, keyBackendInfo, reloadsTotal, heldKeys{},
 		gauge("redis_up", "1 when Redis answered within the last second.", func() float64 {
 			if b.up.Load() {
 				return 1

@@ -80,7 +80,7 @@ func (s *wipedSite) answer(e sealed) (body []byte, reply map[string]any) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	x := &exchange{FlowHandler: s.handler, account: s.handler.only, name: "booking", http: httptest.NewRequest(http.MethodPost, booking, nil), start: time.Now()}
+	x := &exchange{FlowHandler: s.handler, account: s.handler.only, credentials: s.handler.only.current.Load(), name: "booking", http: httptest.NewRequest(http.MethodPost, booking, nil), start: time.Now()}
 	if x.envelope, err = flowcrypto.ParseEnvelope(e.body); err != nil {
 		s.t.Fatal(err)
 	}

@@ -66,7 +66,7 @@ func TestWhatValidateRefuses(t *testing.T) {
 		},
 		"a wrong passphrase": {
 			global: account("private_key {file.testdata/flow_encrypted.pem} wrong"), body: sites,
-			want: "private_key 1: ",
+			want: "private_key 1 ({file.testdata/flow_encrypted.pem}): ",
 		},
 		"a path in place of a key": {
 			global: account("private_key testdata/flow.pem\n\t\t\tprivate_key /etc/flow.pem"), body: sites,

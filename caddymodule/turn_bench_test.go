@@ -44,7 +44,8 @@ func newTurnBench(b *testing.B, flows directory, name string, before int, token,
 		endpoint: new(Engine), timeout: defaultTimeout, retryWindow: defaultRetryWindow,
 		SessionTTL: caddy.Duration(defaultSessionTTL), MaxBody: defaultMaxBody,
 	}
-	account := &Account{name: defaultAccount, appSecrets: [][]byte{[]byte(testSecret)}, tokenSecrets: [][]byte{[]byte(testSecret)}}
+	account := &Account{name: defaultAccount}
+	account.current.Store(&credentials{appSecrets: [][]byte{[]byte(testSecret)}, tokenSecrets: [][]byte{[]byte(testSecret)}})
 	if err := app.provisionUpstreams(); err != nil {
 		b.Fatal(err)
 	}
@@ -103,7 +104,7 @@ func storedAfter(b *testing.B, def *flow.Definition, token string, steps int) []
 
 // exchange is the request when it has been parsed.
 func (t *turnBench) exchange(b *testing.B, name string) *exchange {
-	x := &exchange{FlowHandler: t.handler, account: t.account, name: name, http: t.http, start: time.Now(), envelope: t.envelope, sealer: t.sealer}
+	x := &exchange{FlowHandler: t.handler, account: t.account, credentials: t.account.current.Load(), name: name, http: t.http, start: time.Now(), envelope: t.envelope, sealer: t.sealer}
 	var err error
 	if x.request, err = flow.ParseRequest(t.plaintext); err != nil {
 		b.Fatal(err)

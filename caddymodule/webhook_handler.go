@@ -98,7 +98,7 @@ func (h *WebhookHandler) handshake(w http.ResponseWriter, r *http.Request, accou
 	query := r.URL.Query()
 	given, challenge := query.Get("hub.verify_token"), query.Get("hub.challenge")
 	// Equal lengths, so that the comparison tells nothing of the token's.
-	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(string(account.verifyToken)))
+	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(string(account.current.Load().verifyToken)))
 	if subtle.ConstantTimeCompare(a[:], b[:]) != 1 || query.Get("hub.mode") != "subscribe" ||
 		challenge == "" || len(challenge) > maxChallenge {
 		webhooks.get(pair{account.name, "handshake_refused"}).Inc()
@@ -127,7 +127,7 @@ func (h *WebhookHandler) receive(w http.ResponseWriter, r *http.Request, account
 		webhooks.get(pair{account.name, "too_large"}).Inc()
 		return err
 	}
-	mac, ok := account.signatures.Verify(r.Header.Get(signatureHeader), body.bytes)
+	mac, ok := account.current.Load().signatures.Verify(r.Header.Get(signatureHeader), body.bytes)
 	if !ok {
 		webhooks.get(pair{account.name, "bad_signature"}).Inc()
 		refusals.report(h.logger, "webhook", account.name, "signature", http.StatusUnauthorized, time.Now())

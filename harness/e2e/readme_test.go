@@ -79,6 +79,26 @@ func TestREADMECommands(t *testing.T) {
 		}
 	})
 
+	t.Run("the key that it makes is one that loads", func(t *testing.T) {
+		command := "bin/caddy whatsapp-flows keys create flow.pem --draw-passphrase flow.pass"
+		if !strings.Contains(readme, "    "+command+"\n") {
+			t.Fatal("the README no longer has this command")
+		}
+		dir := checkout(t)
+		shell(t, dir, command)
+		var read [2][]byte
+		for i, name := range []string{"flow.pem", "flow.pass"} {
+			content, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			read[i] = content
+		}
+		if _, err := flowcrypto.ReadPrivateKey(read[0], read[1]); err != nil {
+			t.Error(err)
+		}
+	})
+
 	t.Run("the key's fingerprint by openssl is the one in the log", func(t *testing.T) {
 		secrets, err := site.WriteSecrets(filepath.Join(t.TempDir(), "secrets"))
 		if err != nil {

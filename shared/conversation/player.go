@@ -1,4 +1,4 @@
-package play
+package conversation
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ type Outcome struct {
 // Play holds a conversation. The error names the step that did not go as the
 // file says.
 func (p *Player) Play(ctx context.Context, c Conversation) (Outcome, error) {
-	w := newWords(p.Now, p.Phone.Token)
+	w := NewWords(p.Now, p.Phone.Token)
 	outcome := Outcome{Unspoken: map[string]string{}}
 	spoken := map[string]bool{}
 	for i, step := range c.Steps {
@@ -80,13 +80,13 @@ func (p *Player) Play(ctx context.Context, c Conversation) (Outcome, error) {
 	return outcome, nil
 }
 
-func (p *Player) step(ctx context.Context, w *words, said *Said) (*phone.Reply, error) {
+func (p *Player) step(ctx context.Context, w *Words, said *Said) (*phone.Reply, error) {
 	step := said.Step
 	if step.Do == doExchange {
 		if err := p.posts(step); err != nil {
 			return nil, err
 		}
-		filled, err := w.fill(step.Send)
+		filled, err := w.Fill(step.Send)
 		if err != nil {
 			return nil, err
 		}
@@ -153,7 +153,7 @@ func (p *Player) do(ctx context.Context, step Step, sent map[string]any) (*phone
 }
 
 // expect compares an answer with what the step says.
-func expect(w *words, step Step, reply *phone.Reply) error {
+func expect(w *Words, step Step, reply *phone.Reply) error {
 	switch {
 	case step.Closes:
 		if !reply.Ended || reply.Params != nil {
@@ -172,13 +172,13 @@ func expect(w *words, step Step, reply *phone.Reply) error {
 		if err != nil {
 			return err
 		}
-		return w.match("params", want, params)
+		return w.Match("params", want, params)
 	}
 	if reply.Screen != step.Shows {
 		return fmt.Errorf("the answer is %s, expected the screen %s", reply.Plaintext, step.Shows)
 	}
 	if step.Message != "" || reply.ErrorMessage != "" {
-		if err := w.match("error_message", step.Message, reply.ErrorMessage); err != nil {
+		if err := w.Match("error_message", step.Message, reply.ErrorMessage); err != nil {
 			return err
 		}
 	}
@@ -193,7 +193,7 @@ func expect(w *words, step Step, reply *phone.Reply) error {
 		}
 	}
 	if step.Exactly != nil {
-		return w.match("data", step.Exactly, data)
+		return w.Match("data", step.Exactly, data)
 	}
 	return w.matchMembers("data", step.Data, data)
 }
@@ -206,7 +206,7 @@ func decode(raw json.RawMessage) (any, error) {
 }
 
 // keepsSecrets looks for the values of secrets in what the phone was sent.
-func keepsSecrets(w *words, secrets []string, answer []byte) error {
+func keepsSecrets(w *Words, secrets []string, answer []byte) error {
 	for _, name := range secrets {
 		if value, known := w.known[name]; known && bytes.Contains(answer, []byte(value)) {
 			return fmt.Errorf("the answer holds the secret %s", name)

@@ -11,15 +11,34 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/handset"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/screen"
 )
+
+// Upstreams are the systems that a flow asks, as whoever plays them sees it.
+type Upstreams interface {
+	// Expect sets what may be asked from now on, and what is answered.
+	Expect(w *Words, fetches []Fetch)
+	// Check says what was not asked though expected, or asked though not.
+	Check() error
+}
 
 // Player has a phone hold conversations.
 type Player struct {
-	Phone     *phone.Phone
-	Upstreams *Upstreams
-	Now       time.Time // what {today} is taken of
+	Phone *phone.Phone
+	// Screens is the flow as forms, for taps; nil makes it of the phone's Flow.
+	Screens *screen.Flow
+	// Upstreams are what the flow asks; nil is somebody else's, so that the
+	// fetches of a conversation are not looked at.
+	Upstreams Upstreams
+	Now       time.Time        // what {today} is taken of
+	Clock     func() time.Time // measures steps; nil measures none
+	// Reports says that the phone tells the endpoint of each answer it refuses,
+	// as the client does.
+	Reports bool
 	// Say is told each step, before the next one begins; nil tells nobody.
 	Say func(Said)
 }
@@ -45,14 +64,14 @@ type Outcome struct {
 // Play holds a conversation. The error names the step that did not go as the
 // file says.
 func (p *Player) Play(ctx context.Context, c Conversation) (Outcome, error) {
-	w := NewWords(p.Now, p.Phone.Token)
+	play := &play{Player: p, words: NewWords(p.Now, p.Phone.Token)}
 	outcome := Outcome{Unspoken: map[string]string{}}
 	spoken := map[string]bool{}
 	for i, step := range c.Steps {
 		said := Said{Number: i + 1, Step: step}
-		reply, err := p.step(ctx, w, &said)
-		if err == nil {
-			err = keepsSecrets(w, c.Secrets, reply.Plaintext)
+		reply, err := play.step(ctx, &said)
+		if err == nil && reply != nil {
+			err = keepsSecrets(play.words, c.Secrets, reply.Plaintext)
 		}
 		said.Err = err
 		if p.Say != nil {
@@ -61,12 +80,12 @@ func (p *Player) Play(ctx context.Context, c Conversation) (Outcome, error) {
 		if err != nil {
 			return outcome, fmt.Errorf("%s: step %d, %s: %w", c.Name, i+1, strings.TrimSpace(step.Do+" "+step.From), err)
 		}
-		if reply.Ended {
+		if reply != nil && reply.Ended {
 			outcome.Params = reply.Params
 		}
 		sent := Compact(said.Sent)
 		for _, name := range c.Secrets {
-			value, known := w.known[name]
+			value, known := play.words.known[name]
 			if !known {
 				continue
 			}
@@ -80,37 +99,110 @@ func (p *Player) Play(ctx context.Context, c Conversation) (Outcome, error) {
 	return outcome, nil
 }
 
-func (p *Player) step(ctx context.Context, w *Words, said *Said) (*phone.Reply, error) {
+// play is one conversation being held.
+type play struct {
+	*Player
+	words   *Words
+	handset *handset.Handset // nil until the flow is shown as forms
+}
+
+// step does what a step says. The reply is nil where none was to come.
+func (p *play) step(ctx context.Context, said *Said) (*phone.Reply, error) {
 	step := said.Step
-	if step.Do == doExchange {
+	if step.Do == DoExchange {
 		if err := p.posts(step); err != nil {
 			return nil, err
 		}
-		filled, err := w.Fill(step.Send)
+		filled, err := p.words.Fill(step.Send)
 		if err != nil {
 			return nil, err
 		}
 		said.Sent, _ = filled.(map[string]any) // what was a map is one
 	}
-	p.Upstreams.expect(w, step.Fetches)
-	began := time.Now()
-	reply, err := p.do(ctx, step, said.Sent)
-	said.Took = time.Since(began)
+	if p.Upstreams != nil {
+		p.Upstreams.Expect(p.words, step.Fetches)
+	}
+	began := p.time()
+	reply, err := p.do(ctx, step, said)
+	said.Took = p.time().Sub(began)
 	// What upstreams were asked explains an answer that is not as it should be.
-	errFetches := p.Upstreams.check()
+	var errFetches error
+	if p.Upstreams != nil {
+		errFetches = p.Upstreams.Check()
+	}
 	if err != nil {
-		return nil, errors.Join(err, errFetches)
+		p.report(ctx, step, err)
+		return nil, errors.Join(p.foreseen(step, err), errFetches)
 	}
-	said.Answer = reply.Plaintext
-	if step.Do == doPing {
+	if reply != nil {
+		said.Answer = reply.Plaintext
+	}
+	switch {
+	case step.Refused != "":
+		return nil, fmt.Errorf("the client takes the answer, expected that it refuses it (%s)", step.Refused)
+	case step.Expired != nil:
+		return nil, errors.New("the client takes the answer, expected status 427")
+	case step.Invalid != nil:
+		return nil, errors.New("the client sends what was entered, expected that it finds fault with " + strings.Join(slices.Sorted(maps.Keys(step.Invalid)), ", "))
+	case step.Do == DoPing || step.Do == DoReport:
 		return reply, nil
+	case reply == nil:
+		return nil, fmt.Errorf("the screen stays as it is, expected the screen %s", step.Shows)
 	}
-	return reply, errors.Join(expect(w, step, reply), errFetches)
+	return reply, errors.Join(p.words.expect(step, reply), errFetches)
+}
+
+func (p *play) time() time.Time {
+	if p.Clock == nil {
+		return time.Time{}
+	}
+	return p.Clock()
+}
+
+// foreseen holds what went wrong against what the step says of it.
+func (p *play) foreseen(step Step, err error) error {
+	refusal, isRefusal := errors.AsType[*phone.RefusalError](err)
+	expired, isExpired := errors.AsType[*phone.TokenError](err)
+	invalid, isInvalid := errors.AsType[*handset.InvalidError](err)
+	switch {
+	case step.Refused != "" && isRefusal:
+		if refusal.Key != step.Refused {
+			return fmt.Errorf("%w; expected %s", err, step.Refused)
+		}
+		return nil
+	case step.Expired != nil && isExpired:
+		return p.words.Match("error_msg", *step.Expired, expired.Message)
+	case step.Invalid != nil && isInvalid:
+		got := make(map[string]any, len(invalid.Inputs))
+		for name, reason := range invalid.Inputs {
+			got[name] = reason
+		}
+		return p.words.Match("invalid", step.Invalid, got)
+	}
+	return err
+}
+
+// report tells the endpoint of an answer the phone refused, as the client does:
+// once, whatever comes of it.
+func (p *play) report(ctx context.Context, step Step, err error) {
+	refusal, ok := errors.AsType[*phone.RefusalError](err)
+	if !p.Reports || !ok || !refusal.Reported() {
+		return
+	}
+	action := map[string]flow.Action{DoInit: flow.Init, DoBack: flow.Back}[step.Do]
+	if action == "" {
+		action = flow.DataExchange
+	}
+	from := step.From
+	if from == "" && p.handset != nil && p.handset.Screen() != nil {
+		from = p.handset.Screen().ID
+	}
+	_, _ = p.Phone.Report(ctx, action, from, refusal)
 }
 
 // posts refuses a payload that no data_exchange of the screen can have. What is
 // sent from a screen that the flow does not have is for the server to refuse.
-func (p *Player) posts(step Step) error {
+func (p *play) posts(step Step) error {
 	if p.Phone.Flow == nil || !p.Phone.Flow.HasScreen(step.From) {
 		return nil
 	}
@@ -136,24 +228,107 @@ func (p *Player) posts(step Step) error {
 	return fmt.Errorf("send has %s, expected what the screen %s posts: %s", strings.Join(unknown, ", "), step.From, strings.Join(known, ", "))
 }
 
-func (p *Player) do(ctx context.Context, step Step, sent map[string]any) (*phone.Reply, error) {
+func (p *play) do(ctx context.Context, step Step, said *Said) (reply *phone.Reply, err error) {
 	switch step.Do {
-	case doInit:
-		if step.From != "" {
-			return p.Phone.InitOn(ctx, step.From)
-		}
-		return p.Phone.Init(ctx)
-	case doExchange:
-		return p.Phone.Exchange(ctx, step.From, sent)
-	case doBack:
-		return p.Phone.Back(ctx, step.From)
-	default:
+	case DoPing:
 		return p.Phone.Ping(ctx)
+	case DoReport:
+		return p.Phone.Report(ctx, flow.DataExchange, step.From, &phone.RefusalError{Key: step.Error, Reason: "reported by a script"})
+	case DoTap:
+		return p.tap(ctx, step, said)
+	case DoInit:
+		if step.From != "" {
+			reply, err = p.Phone.InitOn(ctx, step.From)
+		} else {
+			reply, err = p.Phone.Init(ctx)
+		}
+	case DoExchange:
+		reply, err = p.Phone.Exchange(ctx, step.From, said.Sent)
+	default:
+		reply, err = p.Phone.Back(ctx, step.From)
 	}
+	if err == nil && p.Phone.Flow != nil {
+		p.inHand().Arrive(reply)
+	}
+	return reply, err
+}
+
+// inHand is the phone with its screens.
+func (p *play) inHand() *handset.Handset {
+	if p.handset == nil {
+		if p.Screens == nil {
+			p.Screens = screen.Load(p.Phone.Flow)
+		}
+		p.handset = handset.New(p.Phone, p.Screens)
+	}
+	return p.handset
+}
+
+// tap fills the form of the screen and taps. A conversation that begins with a
+// tap begins on the screen that from names, as a message sent with navigate.
+func (p *play) tap(ctx context.Context, step Step, said *Said) (*phone.Reply, error) {
+	if p.Phone.Flow == nil {
+		return nil, errors.New("a tap needs the flow's Flow JSON, to know its screens")
+	}
+	h := p.inHand()
+	if h.Screen() == nil && step.From != "" {
+		if _, err := h.OpenOn(step.From, nil); err != nil {
+			return nil, err
+		}
+	}
+	if at := h.Screen(); at != nil && step.From != "" && at.ID != step.From {
+		return nil, fmt.Errorf("the phone shows the screen %s, expected %s", at.ID, step.From)
+	}
+	filled, err := p.words.Fill(step.Enter)
+	if err != nil {
+		return nil, err
+	}
+	values, _ := filled.(map[string]any)
+	if err := enter(ctx, h, values); err != nil {
+		return nil, err
+	}
+	outcome, err := h.Tap(ctx, step.Button)
+	if outcome != nil {
+		said.Sent = outcome.Sent
+	}
+	if err != nil {
+		return nil, err
+	}
+	return outcome.Reply, nil
+}
+
+// enter enters values in the order in which their inputs stand, because one may
+// only come into view when another has been filled in.
+func enter(ctx context.Context, h *handset.Handset, values map[string]any) error {
+	left := maps.Clone(values)
+	for len(left) > 0 {
+		s := h.Screen()
+		if s == nil {
+			return errors.New("the flow has ended before everything was entered")
+		}
+		name := ""
+		for _, item := range s.Items() {
+			if item.Input == nil {
+				continue
+			}
+			if _, given := left[item.Input.Name]; given {
+				name = item.Input.Name
+				break
+			}
+		}
+		if name == "" {
+			name = slices.Sorted(maps.Keys(left))[0] // the error tells what is there
+		}
+		if _, err := h.Enter(ctx, name, left[name]); err != nil {
+			return err
+		}
+		delete(left, name)
+	}
+	return nil
 }
 
 // expect compares an answer with what the step says.
-func expect(w *Words, step Step, reply *phone.Reply) error {
+func (w *Words) expect(step Step, reply *phone.Reply) error {
 	switch {
 	case step.Closes:
 		if !reply.Ended || reply.Params != nil {

@@ -65,3 +65,9 @@ func refuseTransport(ctx context.Context, err error) error {
 	}
 	return &RefusalError{KeyNoResponse, err.Error()}
 }
+
+// Reported says whether the client tells the endpoint of the refusal. What
+// never became an answer, such as a timeout, it reports to Meta alone.
+func (e *RefusalError) Reported() bool {
+	return e.Key == KeyResponseDecryption || e.Key == KeyInvalidTransition || e.Key == KeyPayloadSchema
+}

@@ -88,8 +88,8 @@ type Step struct {
 // Fetch is one request that an upstream gets, and its answer.
 type Fetch struct {
 	Upstream string `yaml:"upstream"`
-	Request  string `yaml:"request"` // method, space, path with query
-	Body     any    `yaml:"body,omitempty"`    // what is sent; without it anything is
+	Request  string `yaml:"request"`        // method, space, path with query
+	Body     any    `yaml:"body,omitempty"` // what is sent; without it anything is
 
 	Status int           `yaml:"status,omitempty"` // 200 unless given
 	Reply  any           `yaml:"reply,omitempty"`  // sent as JSON

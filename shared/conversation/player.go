@@ -349,7 +349,7 @@ func (w *Words) expect(step Step, reply *phone.Reply) error {
 		}
 		return w.Match("params", want, params)
 	}
-	if reply.Screen != step.Shows {
+	if reply.Ended || reply.Screen != step.Shows && step.Shows != "*" {
 		return fmt.Errorf("the answer is %s, expected the screen %s", reply.Plaintext, step.Shows)
 	}
 	if step.Message != "" || reply.ErrorMessage != "" {

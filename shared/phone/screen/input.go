@@ -223,3 +223,6 @@ func texts(value any) []string {
 	}
 	return out
 }
+
+// Chosen says whether an option is chosen.
+func (in *Input) Chosen(id string) bool { return slices.Contains(chosen(in.Value), id) }

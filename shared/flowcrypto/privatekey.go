@@ -47,7 +47,7 @@ func ReadPrivateKey(pemBytes, passphrase []byte) (*rsa.PrivateKey, error) {
 		return nil, fmt.Errorf("private key: %w", err)
 	}
 	if bits := key.N.BitLen(); bits != keyBits {
-		return nil, fmt.Errorf("private key: it is an RSA key of %d bits, WhatsApp takes %d only: make one with `openssl genrsa -aes256 -out private.pem %d`, then upload its public key", bits, keyBits, keyBits)
+		return nil, fmt.Errorf("private key: %w", &KeySizeError{Bits: bits, Public: &key.PublicKey})
 	}
 	return key, nil
 }

@@ -31,7 +31,7 @@ type Load struct {
 	Pause func(context.Context, time.Duration) error
 
 	began    time.Time
-	ended    time.Time // zero while it runs
+	ended    time.Time    // zero while it runs
 	slots    atomic.Int64 // requests that were given their time
 	next     atomic.Int64 // conversations begun
 	latency  Histogram

@@ -85,12 +85,18 @@ begin.`,
 
 // world is the process's own.
 func world() simulate.World {
-	info, err := os.Stderr.Stat()
 	return simulate.World{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now,
 		Env:      setting.Source{LookupEnv: os.LookupEnv, ReadFile: os.ReadFile},
-		Terminal: err == nil && info.Mode()&os.ModeCharDevice != 0,
+		Terminal: isDevice(os.Stderr), Echo: !isDevice(os.Stdin),
 	}
+}
+
+// isDevice says whether a person may sit behind a file, which is a pipe or a
+// file on a disk otherwise.
+func isDevice(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // misused ends a command that was given what it does not take.

@@ -146,3 +146,8 @@ func encode(value any) ([]byte, error) {
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
+
+// Wrapped is the key as it is sent, in base64.
+func (k *SessionKey) Wrapped() string {
+	return string(bytes.ReplaceAll(k.wrapped, []byte(`\/`), []byte("/")))
+}

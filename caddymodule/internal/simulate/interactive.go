@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/conversation"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
@@ -37,7 +36,7 @@ func (s *subject) interactive(ctx context.Context) int {
 		return misused(err)
 	}
 	hand := handset.New(s.newPhone(token), s.screens)
-	t := &terminal.Terminal{Hand: hand, In: s.In, Out: s.Out, Reports: s.Report}
+	t := &terminal.Terminal{Hand: hand, In: s.In, Out: s.Out, Reports: s.Report, Echo: s.Echo}
 	fmt.Fprintf(s.Out, "%s, flow token %s. :help tells what can be done.\n", s.name, token)
 	result, err := t.Run(ctx, func(ctx context.Context) (*phone.Reply, error) {
 		switch {
@@ -73,6 +72,3 @@ func (s *subject) interactive(ctx context.Context) int {
 func openings() []conversation.Conversation {
 	return []conversation.Conversation{{Name: "open", Steps: []conversation.Step{{Do: conversation.DoInit, Shows: "*"}}}}
 }
-
-// progressEvery is how often a load says where it stands.
-const progressEvery = time.Second

@@ -17,6 +17,9 @@ import (
 // maxKeys bounds the keys that are prepared ahead: about 700 bytes each.
 const maxKeys = 100_000
 
+// progressEvery is how often a load says where it stands.
+const progressEvery = time.Second
+
 // load puts a load on the endpoint.
 func (s *subject) load(ctx context.Context) int {
 	conversations := openings()

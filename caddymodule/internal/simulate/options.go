@@ -75,7 +75,8 @@ type World struct {
 	Out, Err io.Writer
 	Env      setting.Source
 	Now      func() time.Time
-	Terminal bool // a person sits there, so that a line may be written over
+	Terminal bool // a person reads Err, so that a line may be written over
+	Echo     bool // In is no keyboard, whose terminal shows what is typed
 }
 
 // subject is what a run is about: the flow, and how a phone reaches the endpoint.

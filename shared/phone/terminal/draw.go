@@ -121,6 +121,9 @@ func printable(text string) string {
 func shown(in *screen.Input) string {
 	switch v := in.Value.(type) {
 	case nil:
+		if in.Type == "OptIn" {
+			return "[ ]"
+		}
 		return "___"
 	case bool:
 		if v {
@@ -135,14 +138,19 @@ func shown(in *screen.Input) string {
 		if v == "" {
 			return "___"
 		}
-		if in.Kind == "password" || in.Kind == "passcode" {
-			return strings.Repeat("•", utf8.RuneCountInString(v))
+		if hides(in) {
+			return masked(v)
 		}
 		return v
 	default:
 		return screen.Text(v)
 	}
 }
+
+// hides says whether the phone shows dots for what is entered.
+func hides(in *screen.Input) bool { return in.Kind == "password" || in.Kind == "passcode" }
+
+func masked(text string) string { return strings.Repeat("•", utf8.RuneCountInString(text)) }
 
 // hint says behind a prompt what can be entered.
 func hint(in *screen.Input) string {

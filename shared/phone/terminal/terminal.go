@@ -39,6 +39,9 @@ type Terminal struct {
 	// Reports says that the phone tells the endpoint of each answer it refuses,
 	// as the client does.
 	Reports bool
+	// Echo writes what was read behind its prompt, as a keyboard's terminal does
+	// by itself and a pipe does not.
+	Echo bool
 
 	lines *bufio.Scanner
 	asked map[string]bool // the inputs of the screen that were asked for
@@ -92,7 +95,7 @@ func (t *Terminal) onScreen(ctx context.Context, result *Result) (*phone.Reply, 
 		if in != nil {
 			prompt = in.Label + hint(in) + " > "
 		}
-		line, err := t.read(prompt)
+		line, err := t.read(prompt, in != nil && hides(in))
 		if err != nil {
 			return nil, err
 		}
@@ -147,8 +150,8 @@ func (t *Terminal) next() *screen.Input {
 	return nil
 }
 
-func (t *Terminal) read(prompt string) (string, error) {
-	fmt.Fprint(t.Out, prompt)
+func (t *Terminal) read(prompt string, hidden bool) (string, error) {
+	fmt.Fprint(t.Out, printable(prompt))
 	if !t.lines.Scan() {
 		fmt.Fprintln(t.Out)
 		if err := t.lines.Err(); err != nil {
@@ -157,10 +160,16 @@ func (t *Terminal) read(prompt string) (string, error) {
 		return "", ErrInputEnded
 	}
 	line := strings.TrimRight(t.lines.Text(), "\r")
+	switch {
+	case t.Echo && hidden:
+		fmt.Fprintln(t.Out, masked(line))
+	case t.Echo:
+		fmt.Fprintln(t.Out, printable(line))
+	}
 	return line, nil
 }
 
-func (t *Terminal) say(line string) { fmt.Fprintln(t.Out, line) }
+func (t *Terminal) say(line string) { fmt.Fprintln(t.Out, printable(line)) }
 
 func (t *Terminal) snackbar(reply *phone.Reply) {
 	if reply.ErrorMessage != "" {
@@ -257,7 +266,7 @@ func (t *Terminal) command(ctx context.Context, command string) (*handset.Outcom
 	case "draw", "d":
 		t.draw()
 	default:
-		t.say(help)
+		fmt.Fprintln(t.Out, help)
 	}
 	return nil, nil
 }

@@ -69,15 +69,17 @@ func Parse(in *screen.Input, line string) (any, error) {
 	}
 }
 
-// option finds an option by its number on the screen, or by its id, which wins.
+// option finds an option by its number on the screen, which is what a person
+// sees, else by its id; =5 is the id 5.
 func option(in *screen.Input, text string) (string, error) {
+	id, isID := strings.CutPrefix(text, "=")
+	if n, err := strconv.Atoi(text); err == nil && !isID && n >= 1 && n <= len(in.Options) {
+		return in.Options[n-1].ID, nil
+	}
 	for _, o := range in.Options {
-		if o.ID == text {
+		if o.ID == id {
 			return o.ID, nil
 		}
-	}
-	if n, err := strconv.Atoi(text); err == nil && n >= 1 && n <= len(in.Options) {
-		return in.Options[n-1].ID, nil
 	}
 	return "", fmt.Errorf("there is no option %q, expected a number from 1 to %d", text, len(in.Options))
 }

@@ -240,7 +240,8 @@ func (t *Terminal) pick(ctx context.Context, n int) (*handset.Outcome, error) {
 }
 
 const help = `  Enter        leaves an input as it is; after the last one it taps the button
-  1            for choices: the number or the id of an option, several with commas
+  1            for choices: the number or the id of an option, several with commas;
+               =1 is the id 1
   -            empties a choice or a date
   :back        goes back          :tap TEXT  taps a button, link or entry
   :edit 2      goes to line 2     :draw      shows the screen again

@@ -11,12 +11,16 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/conversation"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/phonetest"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/screen"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // example is a flow of examples/ with its logic, and its conversations.
 func example(t *testing.T, name string) (*flow.Definition, []conversation.Conversation) {

@@ -93,6 +93,9 @@ func (s *Screen) input(c *flowjson.Component, form *flowjson.Component) *Input {
 	default:
 		return nil
 	}
+	if in.Label == "" { // before Flow JSON 4.0 a text beside it said what it is
+		in.Label = c.Name
+	}
 	at := placed{c, form}
 	in.Error = s.endpointError(at)
 	if value, ok := s.entered[c.Name]; ok {

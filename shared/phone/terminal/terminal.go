@@ -43,7 +43,7 @@ type Terminal struct {
 	// by itself and a pipe does not.
 	Echo bool
 
-	lines *bufio.Scanner
+	lines chan typed
 	asked map[string]bool // the inputs of the screen that were asked for
 }
 
@@ -58,8 +58,12 @@ type Result struct {
 // run; what the client refuses is shown, and the user may try again, as on a
 // phone.
 func (t *Terminal) Run(ctx context.Context, open func(context.Context) (*phone.Reply, error)) (Result, error) {
-	t.lines = bufio.NewScanner(t.In)
-	t.lines.Buffer(nil, maxLine)
+	done := make(chan struct{})
+	defer close(done)
+	t.lines = make(chan typed)
+	// The end of ctx must not wait for a keyboard: what reads it is left behind
+	// until it is given a line, or the process ends.
+	go listen(t.In, t.lines, done)
 	var result Result
 	reply, err := open(ctx)
 	if err != nil {
@@ -95,7 +99,7 @@ func (t *Terminal) onScreen(ctx context.Context, result *Result) (*phone.Reply, 
 		if in != nil {
 			prompt = in.Label + hint(in) + " > "
 		}
-		line, err := t.read(prompt, in != nil && hides(in))
+		line, err := t.read(ctx, prompt, in != nil && hides(in))
 		if err != nil {
 			return nil, err
 		}
@@ -150,16 +154,48 @@ func (t *Terminal) next() *screen.Input {
 	return nil
 }
 
-func (t *Terminal) read(prompt string, hidden bool) (string, error) {
-	fmt.Fprint(t.Out, printable(prompt))
-	if !t.lines.Scan() {
-		fmt.Fprintln(t.Out)
-		if err := t.lines.Err(); err != nil {
-			return "", fmt.Errorf("reading the input: %w", err)
+// typed is one line, or why there is none.
+type typed struct {
+	line string
+	err  error
+}
+
+// listen reads lines until there are no more, or nobody wants them.
+func listen(in io.Reader, lines chan<- typed, done <-chan struct{}) {
+	scanner := bufio.NewScanner(in)
+	scanner.Buffer(nil, maxLine)
+	for {
+		next := typed{err: ErrInputEnded}
+		if scanner.Scan() {
+			next = typed{line: strings.TrimRight(scanner.Text(), "\r")}
+		} else if err := scanner.Err(); err != nil {
+			next.err = fmt.Errorf("reading the input: %w", err)
 		}
-		return "", ErrInputEnded
+		select {
+		case lines <- next:
+		case <-done:
+			return
+		}
+		if next.err != nil {
+			return
+		}
 	}
-	line := strings.TrimRight(t.lines.Text(), "\r")
+}
+
+// read reads one line behind a prompt.
+func (t *Terminal) read(ctx context.Context, prompt string, hidden bool) (string, error) {
+	fmt.Fprint(t.Out, printable(prompt))
+	var next typed
+	select {
+	case next = <-t.lines:
+	case <-ctx.Done():
+		next.err = context.Cause(ctx)
+	}
+	if next.err != nil {
+		fmt.Fprintln(t.Out)
+		return "", next.err
+	}
+	line := next.line
 	switch {
 	case t.Echo && hidden:
 		fmt.Fprintln(t.Out, masked(line))

@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
@@ -16,6 +19,8 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/screen"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/terminal"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var update = flag.Bool("update", false, "write the screens that are shown into testdata")
 
@@ -178,6 +183,26 @@ func TestWhatTheTerminalSaysOfFaults(t *testing.T) {
 			t.Errorf("it wrote %q", out)
 		}
 	})
+}
+
+func TestTheEndOfTheProgramDoesNotWaitForTheKeyboard(t *testing.T) {
+	definition := example(t, "csat-feedback")
+	endpoint := &phonetest.Endpoint{Definition: definition}
+	p := &phone.Phone{PublicKey: &phonetest.Key().PublicKey, AppSecret: []byte(phonetest.AppSecret), Token: "tok", Flow: definition, Send: endpoint.Send}
+	hand := handset.New(p, screen.Load(definition))
+	keyboard, fingers := io.Pipe()
+	defer fingers.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("enough")
+	term := &terminal.Terminal{Hand: hand, In: keyboard, Out: &bytes.Buffer{}}
+	_, err := term.Run(ctx, func(ctx context.Context) (*phone.Reply, error) {
+		reply, err := hand.Open(ctx, "")
+		cancel(stop)
+		return reply, err
+	})
+	if !errors.Is(err, stop) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func FuzzLines(f *testing.F) {

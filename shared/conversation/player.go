@@ -248,7 +248,7 @@ func (p *play) do(ctx context.Context, step Step, said *Said) (reply *phone.Repl
 		reply, err = p.Phone.Back(ctx, step.From)
 	}
 	if err == nil && p.Phone.Flow != nil {
-		p.inHand().Arrive(reply)
+		err = p.inHand().Arrive(reply)
 	}
 	return reply, err
 }

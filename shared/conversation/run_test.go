@@ -146,6 +146,28 @@ func TestPlantedFaultsAreCaught(t *testing.T) {
 	}
 }
 
+// What a data model cannot say, and the client cannot draw.
+func TestScreensThatCannotBeDrawn(t *testing.T) {
+	definition, _ := example(t, "appointment-booking")
+	for _, c := range []struct{ name, departments, reason string }{
+		{"nothing wrong", `[{"id":"a","title":"A"},{"id":"b","title":"B"}]`, ""},
+		{"an id twice", `[{"id":"a","title":"A"},{"id":"a","title":"B"}]`, "RadioButtonsGroup department: option 2 has the id of an option before it"},
+		{"no id", `[{"id":"","title":"A"}]`, "option 1 has no id"},
+		{"images and colors", `[{"id":"a","title":"A","image":"x"},{"id":"b","title":"B","color":"ffffff"}]`, "images and colors"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			endpoint := &phonetest.Endpoint{Definition: definition, Fault: phonetest.Fault{Alter: func(*flow.Request, []byte) []byte {
+				return []byte(`{"screen":"DEPARTMENT","data":{"greeting":"","departments":` + c.departments + `}}`)
+			}}}
+			report := runner(definition, endpoint).Run(t.Context(), read(t, `{do: init, shows: DEPARTMENT}`))
+			err := report.Held[0].Err
+			if c.reason == "" && err != nil || c.reason != "" && (conversation.ErrorKey(err) != phone.KeyComponents || !strings.Contains(err.Error(), c.reason)) {
+				t.Errorf("got %v, want %q", err, c.reason)
+			}
+		})
+	}
+}
+
 func TestAScriptMayExpectTheRefusal(t *testing.T) {
 	definition, _ := example(t, "csat-feedback")
 	over := phonetest.Fault{Status: 427, Alter: func(*flow.Request, []byte) []byte { return []byte(`{"error_msg":"This form is closed."}`) }}

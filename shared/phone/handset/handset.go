@@ -78,8 +78,7 @@ func (h *Handset) Open(ctx context.Context, id string) (*phone.Reply, error) {
 		return nil, err
 	}
 	h.stack, h.ended = nil, false
-	h.Arrive(reply)
-	return reply, nil
+	return reply, h.Arrive(reply)
 }
 
 // OpenOn opens the flow on a screen that the message names (flow_action
@@ -92,11 +91,12 @@ func (h *Handset) OpenOn(id string, data map[string]any) (*phone.Reply, error) {
 	return h.turnTo(flow.Init, id, id, data)
 }
 
-// Arrive shows what an answer brought.
-func (h *Handset) Arrive(reply *phone.Reply) {
+// Arrive shows what an answer brought. The error is a *phone.RefusalError when
+// the client cannot draw it.
+func (h *Handset) Arrive(reply *phone.Reply) error {
 	if reply.Ended {
 		h.ended = true
-		return
+		return nil
 	}
 	data := maps.Clone(reply.Data)
 	delete(data, "error_message")
@@ -106,13 +106,26 @@ func (h *Handset) Arrive(reply *phone.Reply) {
 		if s.ID == reply.Screen {
 			s.Refresh(data)
 			h.stack = h.stack[:i+1]
-			return
+			return refuse(s)
 		}
 	}
-	if s := h.Flow.Open(reply.Screen, data, h.shown); s != nil { // the phone has judged that there is one
-		h.stack = append(h.stack, s)
-		h.seen[s.ID] = s
+	s := h.Flow.Open(reply.Screen, data, h.shown)
+	if s == nil { // the phone has judged that there is one
+		return fmt.Errorf("the flow has no screen %s", reply.Screen)
 	}
+	if err := refuse(s); err != nil {
+		return err
+	}
+	h.stack = append(h.stack, s)
+	h.seen[s.ID] = s
+	return nil
+}
+
+func refuse(s *screen.Screen) error {
+	if err := s.Fault(); err != nil {
+		return &phone.RefusalError{Key: phone.KeyComponents, Reason: "screen " + s.ID + ": " + err.Error()}
+	}
+	return nil
 }
 
 // shown finds a screen that was shown before.
@@ -197,7 +210,7 @@ func (h *Handset) Run(ctx context.Context, action *screen.Action) (*Outcome, err
 	case flowjson.DataExchange:
 		out.Asked = true
 		if out.Reply, err = h.Phone.Exchange(ctx, s.ID, payload); err == nil {
-			h.Arrive(out.Reply)
+			err = h.Arrive(out.Reply)
 		}
 	case flowjson.Navigate:
 		out.Reply, err = h.turnTo(flow.DataExchange, s.ID, action.Next, payload)
@@ -229,8 +242,7 @@ func (h *Handset) Back(ctx context.Context) (*Outcome, error) {
 			return nil, err
 		}
 		h.stack = h.stack[:len(h.stack)-1]
-		h.Arrive(reply)
-		return &Outcome{Reply: reply, Asked: true}, nil
+		return &Outcome{Reply: reply, Asked: true}, h.Arrive(reply)
 	case len(h.stack) < 2:
 		return nil, errors.New("this is the first screen: there is none to go back to")
 	}
@@ -257,8 +269,7 @@ func (h *Handset) turnTo(action flow.Action, from, to string, payload map[string
 		}
 		return nil, &phone.RefusalError{Key: key, Reason: err.Error()}
 	}
-	h.Arrive(reply)
-	return reply, nil
+	return reply, h.Arrive(reply)
 }
 
 // complete ends the flow on the phone. The client adds the flow token, which an

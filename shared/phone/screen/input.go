@@ -37,6 +37,7 @@ type Option struct {
 	Enabled                          bool
 
 	onSelect, onUnselect *Action
+	image, color         bool // it has one
 }
 
 // Dates are the days that a DatePicker or CalendarPicker offers.
@@ -154,7 +155,9 @@ func (s *Screen) options(a map[string]any) []Option {
 		if !ok {
 			continue
 		}
-		o := Option{ID: Text(members["id"]), Title: Text(members["title"]), Description: Text(members["description"]), Metadata: Text(members["metadata"]), Enabled: true}
+		_, image := members["image"]
+		_, color := members["color"]
+		o := Option{image: image, color: color, ID: Text(members["id"]), Title: Text(members["title"]), Description: Text(members["description"]), Metadata: Text(members["metadata"]), Enabled: true}
 		if enabled, ok := members["enabled"]; ok {
 			o.Enabled = truth(enabled)
 		}

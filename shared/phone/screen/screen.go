@@ -156,25 +156,32 @@ type Entry struct {
 // Items are the components that are visible now, in their order.
 func (s *Screen) Items() []Item {
 	var items []Item
-	s.collect(s.def.Children, nil, &items)
+	s.walk(s.def.Children, nil, func(c, form *flowjson.Component, visible bool) {
+		if visible {
+			items = append(items, s.item(c, form))
+		}
+	})
 	return items
 }
 
-func (s *Screen) collect(components []*flowjson.Component, form *flowjson.Component, items *[]Item) {
+// walk visits the components of the branches that hold now, those in a Form
+// with it, and says of each whether it is visible.
+func (s *Screen) walk(components []*flowjson.Component, form *flowjson.Component, visit func(c, form *flowjson.Component, visible bool)) {
 	for _, c := range components {
-		a := s.flow.attributes[c]
-		if visible, ok := a["visible"]; ok && !truth(s.value(visible)) {
-			continue
+		visible := true
+		if value, ok := s.flow.attributes[c]["visible"]; ok {
+			visible = truth(s.value(value))
 		}
-		switch c.Type {
-		case "Form":
-			s.collect(c.Children, c, items)
-		case "If":
-			s.collect(s.branchOfIf(c), form, items)
-		case "Switch":
-			s.collect(s.branchOfSwitch(c), form, items)
+		switch {
+		case c.Type == "Form" && visible:
+			s.walk(c.Children, c, visit)
+		case c.Type == "If" && visible:
+			s.walk(s.branchOfIf(c), form, visit)
+		case c.Type == "Switch" && visible:
+			s.walk(s.branchOfSwitch(c), form, visit)
+		case c.Type == "Form", c.Type == "If", c.Type == "Switch":
 		default:
-			*items = append(*items, s.item(c, form))
+			visit(c, form, visible)
 		}
 	}
 }

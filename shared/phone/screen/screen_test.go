@@ -267,3 +267,23 @@ func TestActionsOfSelections(t *testing.T) {
 		t.Error("data that the screen does not declare was changed")
 	}
 }
+
+func TestInputsThatCannotBeDrawn(t *testing.T) {
+	const options = `"data-source":[{"id":"a","title":"A"},{"id":"b","title":"B","enabled":false}]`
+	for _, c := range []struct{ name, component, fault string }{
+		{"nothing wrong", `{"type":"CheckboxGroup","name":"x","label":"L","init-value":["a"],` + options + `}`, ""},
+		{"required and hidden", `{"type":"TextInput","name":"x","label":"L","required":true,"visible":false}`, "required and not visible"},
+		{"required in a branch that is not there", `{"type":"If","condition":"${form.y} == 'z'","then":[{"type":"TextInput","name":"x","label":"L","required":true}]}`, ""},
+		{"required and not enabled", `{"type":"Dropdown","name":"x","label":"L","required":true,"enabled":false,` + options + `}`, "required and not enabled"},
+		{"least and most", `{"type":"ChipsSelector","name":"x","label":"L","min-selected-items":3,"max-selected-items":2,` + options + `}`, "its least is more than its most"},
+		{"a text where several are chosen", `{"type":"CheckboxGroup","name":"x","label":"L","init-value":"a",` + options + `}`, "expected an array"},
+		{"a text for a consent", `{"type":"OptIn","name":"x","label":"L","init-value":"yes"}`, "expected a boolean"},
+		{"a boolean for a text", `{"type":"TextInput","name":"x","label":"L","init-value":true}`, "expected a string or a number"},
+		{"an option that is not enabled", `{"type":"Dropdown","name":"x","label":"L","init-value":"b",` + options + `}`, "an option that is not enabled"},
+	} {
+		err := load(t, "7.3", "{}", c.component).Fault()
+		if c.fault == "" && err != nil || c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.fault)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/conversation"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowtoken"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/handset"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/terminal"
@@ -37,7 +38,11 @@ func (s *subject) interactive(ctx context.Context) int {
 	}
 	hand := handset.New(s.newPhone(token), s.screens)
 	t := &terminal.Terminal{Hand: hand, In: s.In, Out: s.Out, Reports: s.Report, Echo: s.Echo}
-	fmt.Fprintf(s.Out, "%s, flow token %s. :help tells what can be done.\n", s.name, token)
+	shown := token
+	if flowtoken.IsSigned(token) { // it opens the flow as its user
+		shown = "not shown, it is signed"
+	}
+	fmt.Fprintf(s.Out, "%s, flow token %s. :help tells what can be done.\n", s.name, shown)
 	result, err := t.Run(ctx, func(ctx context.Context) (*phone.Reply, error) {
 		switch {
 		case s.Screen != "":

@@ -22,6 +22,7 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/simulate"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowtoken"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/hubsignature"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/phonetest"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
@@ -235,6 +236,14 @@ func TestAPhoneInTheTerminal(t *testing.T) {
 		t.Errorf("webhooks: %q", webhooks)
 	}
 
+	b = newBench(t, nil)
+	b.options.Script, b.options.UserID, b.options.UserName, b.in = "", "ann-1", "Ann", ":quit\n"
+	b.env["FLOW_TOKEN_SECRET"] = "signs flow tokens for users"
+	b.want(simulate.Passed, "flow token not shown")
+	claims, err := flowtoken.Verify([][]byte{[]byte(b.env["FLOW_TOKEN_SECRET"])}, b.endpoint.Requests()[0].Token, time.Now())
+	if err != nil || claims.User != "ann-1" || claims.Name != "Ann" || strings.Contains(b.out.String(), b.endpoint.Requests()[0].Token) {
+		t.Errorf("the token names %+v (%v):\n%s", claims, err, b.out.String())
+	}
 	b = newBench(t, nil)
 	b.options.Script = ""
 	b.want(simulate.Failed, "the input ended before the flow")

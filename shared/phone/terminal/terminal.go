@@ -67,7 +67,8 @@ func (t *Terminal) Run(ctx context.Context, open func(context.Context) (*phone.R
 	var result Result
 	reply, err := open(ctx)
 	if err != nil {
-		return result, t.refused(ctx, &result, flow.Init, err)
+		err = t.refused(ctx, &result, flow.Init, err)
+		return result, err
 	}
 	for !reply.Ended {
 		t.asked = map[string]bool{}

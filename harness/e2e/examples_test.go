@@ -105,7 +105,7 @@ func caddyfileWith(t *testing.T, upstreams *play.Upstreams, examples []*play.Exa
 func (s installation) play(t *testing.T, example *play.Example, c play.Conversation, upstreams *play.Upstreams) (play.Outcome, string) {
 	t.Helper()
 	for {
-		token, err := c.FlowToken(example.Name, []byte(tokenSecret))
+		token, err := c.FlowToken(example.Name, []byte(tokenSecret), time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

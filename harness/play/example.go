@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/conversation"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
-	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowtoken"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
 )
 
@@ -46,7 +46,7 @@ func Open(dir string) (*Example, error) {
 	if err != nil {
 		return nil, err
 	}
-	conversations, err := Read(text)
+	conversations, err := conversation.Read(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -76,19 +76,6 @@ func Folders(dir string) ([]string, error) {
 	return folders, nil
 }
 
-// FlowToken makes the flow token of a conversation: its own one, a signed one
-// for its user, or a random one.
-func (c *Conversation) FlowToken(flowName string, secret []byte) (string, error) {
-	switch {
-	case c.Token != "":
-		return c.Token, nil
-	case c.User.ID == "":
-		return "play-" + rand.Text(), nil
-	}
-	claims := flowtoken.Claims{Flow: flowName, User: c.User.ID, Name: c.User.Name, Expires: time.Now().Add(time.Hour)}
-	return flowtoken.Mint(secret, claims, rand.Reader)
-}
-
 var (
 	playKey     = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 	tokenSecret = []byte("signs the flow tokens of conversations in process")
@@ -100,7 +87,7 @@ func (e *Example) InProcess(c Conversation, upstreams *Upstreams) (*Player, erro
 	if err != nil {
 		return nil, err
 	}
-	token, err := c.FlowToken(e.Name, tokenSecret)
+	token, err := c.FlowToken(e.Name, tokenSecret, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +99,7 @@ func (e *Example) InProcess(c Conversation, upstreams *Upstreams) (*Player, erro
 		Now: func() time.Time { return now }, Fetch: client{upstreams}}
 	return &Player{
 		Phone:     &phone.Phone{PublicKey: &key.PublicKey, Token: token, Flow: e.Definition, Send: engine.Send},
-		Upstreams: upstreams, Now: now,
+		Upstreams: upstreams, Now: now, Clock: time.Now,
 	}, nil
 }
 

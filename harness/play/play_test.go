@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/conversation"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowjson/validate"
 )
 
@@ -153,7 +154,7 @@ func TestThePlayerNotices(t *testing.T) {
 	example := asking(t)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			conversations, err := Read([]byte("conversations: [{name: a, secrets: [nonce], steps: [" + untabbed(c.step) + "]}]"))
+			conversations, err := conversation.Read([]byte("conversations: [{name: a, secrets: [nonce], steps: [" + untabbed(c.step) + "]}]"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -186,7 +187,7 @@ func TestAConversationSaysWhenAndByWhomItIsHeld(t *testing.T) {
 		"a secret the user enters":       {"{nonce}", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conversations, err := Read([]byte(untabbed(strings.Replace(text, "SECOND", test.second, 1))))
+			conversations, err := conversation.Read([]byte(untabbed(strings.Replace(text, "SECOND", test.second, 1))))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/conversation"
 )
 
 // Upstreams are the systems that flows ask, all played by one HTTP server: each
@@ -20,13 +22,13 @@ type Upstreams struct {
 	server   *http.Server
 
 	mu      sync.Mutex
-	words   *words
+	words   *conversation.Words
 	fetches []*expected
 	surplus []string
 }
 
 type expected struct {
-	Fetch
+	conversation.Fetch
 	seen int
 }
 
@@ -50,8 +52,8 @@ func (u *Upstreams) URL(name string) string {
 // Close ends the server.
 func (u *Upstreams) Close() error { return u.server.Close() }
 
-// expect sets what may be asked from now on.
-func (u *Upstreams) expect(w *words, fetches []Fetch) {
+// Expect sets what may be asked from now on.
+func (u *Upstreams) Expect(w *conversation.Words, fetches []conversation.Fetch) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.words, u.fetches, u.surplus = w, nil, nil
@@ -60,8 +62,8 @@ func (u *Upstreams) expect(w *words, fetches []Fetch) {
 	}
 }
 
-// check says what was not asked though expected, or asked though not.
-func (u *Upstreams) check() error {
+// Check says what was not asked though expected, or asked though not.
+func (u *Upstreams) Check() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, s := range u.surplus {
@@ -107,11 +109,11 @@ func (u *Upstreams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(Compact(f.Reply)))
+	_, _ = w.Write([]byte(conversation.Compact(f.Reply)))
 }
 
 // find takes the expected fetch that a request is.
-func (u *Upstreams) find(r *http.Request, body []byte) (Fetch, bool) {
+func (u *Upstreams) find(r *http.Request, body []byte) (conversation.Fetch, bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -126,7 +128,7 @@ func (u *Upstreams) find(r *http.Request, body []byte) (Fetch, bool) {
 			continue
 		}
 		f.seen++
-		filled, err := u.words.fill(f.Reply)
+		filled, err := u.words.Fill(f.Reply)
 		if err != nil {
 			near = err
 			break
@@ -146,15 +148,15 @@ func (u *Upstreams) find(r *http.Request, body []byte) (Fetch, bool) {
 		surplus += " (" + near.Error() + ")"
 	}
 	u.surplus = append(u.surplus, surplus)
-	return Fetch{}, false
+	return conversation.Fetch{}, false
 }
 
 func (u *Upstreams) fits(f *expected, r *http.Request, path string, body []byte) error {
-	request, err := u.words.fillString(f.Request)
+	request, err := u.words.FillString(f.Request)
 	if err != nil {
 		return err
 	}
-	method, target, err := splitRequest(request)
+	method, target, err := conversation.SplitRequest(request)
 	if err != nil {
 		return err
 	}
@@ -170,5 +172,5 @@ func (u *Upstreams) fits(f *expected, r *http.Request, path string, body []byte)
 	if err := decoder.Decode(&sent); err != nil {
 		return fmt.Errorf("the body is no JSON: %w", err)
 	}
-	return u.words.match("body", f.Body, sent)
+	return u.words.Match("body", f.Body, sent)
 }

@@ -14,6 +14,11 @@ import (
 	"io"
 )
 
+const (
+	keySize = 16 // of AES-128
+	ivSize  = 16 // not the usual 12 of GCM
+)
+
 // Envelope is one sealed request and what opens the answer to it.
 type Envelope struct {
 	Body []byte // the request's body; Meta's proxy escapes each slash in it
@@ -22,22 +27,25 @@ type Envelope struct {
 	iv   []byte // of the answer: the request's, inverted
 }
 
-// Seal encrypts a plaintext for the business under a new AES key and vector.
-func (p *Phone) Seal(payload []byte) (*Envelope, error) {
-	if p.PublicKey == nil {
-		return nil, errors.New("the phone has no PublicKey")
-	}
-	random := p.Random
+// SessionKey is an AES key as it is sent: wrapped for the business. A client
+// makes a new one for each request.
+type SessionKey struct {
+	aead    cipher.AEAD
+	wrapped []byte // base64 as in the envelope, slashes escaped
+}
+
+// NewSessionKey makes and wraps an AES key. This is most of what a request costs
+// the phone, and can be done ahead. random is where the key comes from; nil is
+// crypto/rand.
+func NewSessionKey(public *rsa.PublicKey, random io.Reader) (*SessionKey, error) {
 	if random == nil {
 		random = rand.Reader
 	}
-	secret := make([]byte, 32) // AES key, then vector
-	if _, err := io.ReadFull(random, secret); err != nil {
+	key := make([]byte, keySize)
+	if _, err := io.ReadFull(random, key); err != nil {
 		return nil, fmt.Errorf("reading random bytes: %w", err)
 	}
-	key, iv := secret[:16], secret[16:]
-
-	wrapped, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, p.PublicKey, key, nil)
+	wrapped, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, public, key, nil)
 	if err != nil {
 		return nil, fmt.Errorf("wrapping the AES key: %w", err)
 	}
@@ -45,23 +53,70 @@ func (p *Phone) Seal(payload []byte) (*Envelope, error) {
 	if err != nil {
 		return nil, err
 	}
-	aead, err := cipher.NewGCMWithNonceSize(block, len(iv))
+	aead, err := cipher.NewGCMWithNonceSize(block, ivSize)
 	if err != nil {
 		return nil, err
 	}
-	body, err := encode(map[string][]byte{
-		"encrypted_flow_data": aead.Seal(nil, iv, payload, nil),
-		"encrypted_aes_key":   wrapped,
-		"initial_vector":      iv,
-	})
-	if err != nil {
-		return nil, err
+	return &SessionKey{aead: aead, wrapped: appendEscaped(nil, wrapped)}, nil
+}
+
+// Seal encrypts a plaintext for the business under a new AES key and vector.
+func (p *Phone) Seal(payload []byte) (*Envelope, error) {
+	if p.PublicKey == nil {
+		return nil, errors.New("the phone has no PublicKey")
 	}
-	e := &Envelope{Body: bytes.ReplaceAll(body, []byte("/"), []byte(`\/`)), aead: aead, iv: make([]byte, len(iv))}
+	var key *SessionKey
+	if p.Keys != nil {
+		key = p.Keys(p.PublicKey)
+	}
+	if key == nil {
+		var err error
+		if key, err = NewSessionKey(p.PublicKey, p.Random); err != nil {
+			return nil, err
+		}
+	}
+	random := p.Random
+	if random == nil {
+		random = rand.Reader
+	}
+	iv := make([]byte, ivSize, 2*ivSize)
+	if _, err := io.ReadFull(random, iv); err != nil {
+		return nil, fmt.Errorf("reading random bytes: %w", err)
+	}
+	sealed := key.aead.Seal(nil, iv, payload, nil)
+	body := make([]byte, 0, 128+len(key.wrapped)+len(sealed)*3/2)
+	body = append(append(body, `{"encrypted_aes_key":"`...), key.wrapped...)
+	body = appendEscaped(append(body, `","encrypted_flow_data":"`...), sealed)
+	body = appendEscaped(append(body, `","initial_vector":"`...), iv)
+	e := &Envelope{Body: append(body, `"}`...), aead: key.aead, iv: iv[ivSize : 2*ivSize]}
 	for i, b := range iv {
 		e.iv[i] = ^b
 	}
 	return e, nil
+}
+
+// appendEscaped appends data in base64 as it stands in Meta's JSON: each slash
+// behind a backslash.
+func appendEscaped(to, data []byte) []byte {
+	begin := len(to)
+	to = base64.StdEncoding.AppendEncode(to, data)
+	slashes := bytes.Count(to[begin:], []byte("/"))
+	if slashes == 0 {
+		return to
+	}
+	// From the end, so that nothing is overwritten before it was moved.
+	from := len(to)
+	to = append(to, make([]byte, slashes)...)
+	for at := len(to); from > begin; {
+		from--
+		at--
+		to[at] = to[from]
+		if to[from] == '/' {
+			at--
+			to[at] = '\\'
+		}
+	}
+	return to
 }
 
 // Open decrypts the body of an answer: base64, standard alphabet with padding,
@@ -90,4 +145,9 @@ func encode(value any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// Wrapped is the key as it is sent, in base64.
+func (k *SessionKey) Wrapped() string {
+	return string(bytes.ReplaceAll(k.wrapped, []byte(`\/`), []byte("/")))
 }

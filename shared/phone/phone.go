@@ -66,6 +66,14 @@ type Phone struct {
 	// is final at once, as in the Flow Builder's preview.
 	KeySource func(context.Context) (*rsa.PublicKey, error)
 
+	// Keys gives AES keys that were wrapped ahead for that public key, each once;
+	// nil, or a key that is nil, has the phone make one.
+	Keys func(*rsa.PublicKey) *SessionKey
+
+	// Before is called before each exchange, outside of its timeout; an error of
+	// it ends the exchange as it is. nil is nothing.
+	Before func(context.Context) error
+
 	// Random is where AES keys and vectors come from; nil is crypto/rand.
 	Random io.Reader
 
@@ -195,6 +203,11 @@ func (p *Phone) ask(ctx context.Context, r request) (*Reply, error) {
 // exchange sends one payload and opens the answer. It applies the rules about
 // statuses; those about the content come after it.
 func (p *Phone) exchange(ctx context.Context, payload []byte) (*Reply, error) {
+	if p.Before != nil {
+		if err := p.Before(ctx); err != nil {
+			return nil, err
+		}
+	}
 	timeout := p.Timeout
 	if timeout <= 0 {
 		timeout = DefaultTimeout

@@ -6,12 +6,13 @@ import (
 	"errors"
 )
 
-// The error keys of the client and of Meta's proxy. The first three are those
+// The error keys of the client and of Meta's proxy. The first four are those
 // the client reports to the endpoint.
 const (
 	KeyResponseDecryption = "response-decryption-error"
 	KeyInvalidTransition  = "invalid-screen-transition"
 	KeyPayloadSchema      = "payload-schema-error"
+	KeyComponents         = "components-validation-error" // in no page of Meta's
 	KeyBusinessDecryption = "business-decryption-error"
 	KeyPublicKeyMissing   = "public-key-missing"
 	KeyUnexpectedStatus   = "unexpected_http_status_code"
@@ -64,4 +65,10 @@ func refuseTransport(ctx context.Context, err error) error {
 		return &RefusalError{KeyTimeout, "no answer in time: " + err.Error()}
 	}
 	return &RefusalError{KeyNoResponse, err.Error()}
+}
+
+// Reported says whether the client tells the endpoint of the refusal. What
+// never became an answer, such as a timeout, it reports to Meta alone.
+func (e *RefusalError) Reported() bool {
+	return e.Key == KeyResponseDecryption || e.Key == KeyInvalidTransition || e.Key == KeyPayloadSchema || e.Key == KeyComponents
 }

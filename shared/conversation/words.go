@@ -1,4 +1,4 @@
-package play
+package conversation
 
 import (
 	"encoding/json"
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// words fill and compare the values of a conversation. In a string
+// Words fill and compare the values of a conversation. In a string
 //
 //	{today}, {today+3}, {today-1}  is that day in UTC, as 2026-11-26
 //	{today+3:Monday, 2 January}    is it in that layout of Go's time package
@@ -22,19 +22,20 @@ import (
 //	{code}                         is what was taken before
 //
 // and "*" as a whole value fits any.
-type words struct {
+type Words struct {
 	today time.Time
 	known map[string]string
 }
 
-func newWords(now time.Time, token string) *words {
-	return &words{today: now.UTC(), known: map[string]string{"token": token}}
+// NewWords count days from now and know the flow token.
+func NewWords(now time.Time, token string) *Words {
+	return &Words{today: now.UTC(), known: map[string]string{"token": token}}
 }
 
 var placeholder = regexp.MustCompile(`\{(=?)([a-z][a-z_]*)([+-][0-9]{1,4})?(?::([^{}]+))?\}`)
 
 // value is what a placeholder stands for.
-func (w *words) value(m []string) (string, error) {
+func (w *Words) value(m []string) (string, error) {
 	name, offset, layout := m[2], m[3], m[4]
 	if name == "today" {
 		days := 0
@@ -53,7 +54,8 @@ func (w *words) value(m []string) (string, error) {
 	return value, nil
 }
 
-func (w *words) fillString(s string) (string, error) {
+// FillString replaces the placeholders of a text that is sent.
+func (w *Words) FillString(s string) (string, error) {
 	var err error
 	filled := placeholder.ReplaceAllStringFunc(s, func(found string) string {
 		m := placeholder.FindStringSubmatch(found)
@@ -68,16 +70,16 @@ func (w *words) fillString(s string) (string, error) {
 	return filled, err
 }
 
-// fill replaces the placeholders of a value that is sent.
-func (w *words) fill(value any) (any, error) {
+// Fill replaces the placeholders of a value that is sent.
+func (w *Words) Fill(value any) (any, error) {
 	switch v := value.(type) {
 	case string:
-		return w.fillString(v)
+		return w.FillString(v)
 	case []any:
 		filled := make([]any, len(v))
 		for i, item := range v {
 			var err error
-			if filled[i], err = w.fill(item); err != nil {
+			if filled[i], err = w.Fill(item); err != nil {
 				return nil, err
 			}
 		}
@@ -86,7 +88,7 @@ func (w *words) fill(value any) (any, error) {
 		filled := make(map[string]any, len(v))
 		for key, member := range v {
 			var err error
-			if filled[key], err = w.fill(member); err != nil {
+			if filled[key], err = w.Fill(member); err != nil {
 				return nil, err
 			}
 		}
@@ -96,9 +98,9 @@ func (w *words) fill(value any) (any, error) {
 	}
 }
 
-// match compares what came with what was expected, and takes the values of its
+// Match compares what came with what was expected, and takes the values of its
 // {=name}. path says where the value stands.
-func (w *words) match(path string, want, got any) error {
+func (w *Words) Match(path string, want, got any) error {
 	if want == "*" {
 		return nil
 	}
@@ -116,7 +118,7 @@ func (w *words) match(path string, want, got any) error {
 			return differ()
 		}
 		for i := range want {
-			if err := w.match(fmt.Sprintf("%s[%d]", path, i), want[i], list[i]); err != nil {
+			if err := w.Match(fmt.Sprintf("%s[%d]", path, i), want[i], list[i]); err != nil {
 				return err
 			}
 		}
@@ -141,20 +143,20 @@ func (w *words) match(path string, want, got any) error {
 }
 
 // matchMembers compares the members of want; got may have more.
-func (w *words) matchMembers(path string, want, got map[string]any) error {
+func (w *Words) matchMembers(path string, want, got map[string]any) error {
 	for _, key := range slices.Sorted(maps.Keys(want)) {
 		value, ok := got[key]
 		if !ok {
 			return fmt.Errorf("%s.%s is missing, expected %s", path, key, Compact(want[key]))
 		}
-		if err := w.match(path+"."+key, want[key], value); err != nil {
+		if err := w.Match(path+"."+key, want[key], value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (w *words) matchString(path, want, got string) error {
+func (w *Words) matchString(path, want, got string) error {
 	var pattern strings.Builder
 	var names []string
 	rest := want
@@ -213,8 +215,8 @@ func Compact(value any) string {
 	return string(text)
 }
 
-// splitRequest reads "GET /slots?day=…".
-func splitRequest(request string) (method string, target *url.URL, err error) {
+// SplitRequest reads "GET /slots?day=…".
+func SplitRequest(request string) (method string, target *url.URL, err error) {
 	method, path, found := strings.Cut(request, " ")
 	if !found || !strings.HasPrefix(path, "/") || method != strings.ToUpper(method) {
 		return "", nil, fmt.Errorf("request is %q, expected a method and a path, such as GET /orders/1", request)

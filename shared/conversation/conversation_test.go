@@ -1,4 +1,4 @@
-package play
+package conversation
 
 import (
 	"strings"
@@ -15,11 +15,11 @@ func TestReadRefusesWhatCannotBePlayed(t *testing.T) {
 		{"no steps", "conversations: [{name: a}]", "it has no steps"},
 		{"a user without an id", "conversations: [{name: a, user: {name: Ann}, steps: [{do: ping}]}]", "user has a name but no id"},
 		{"a user and a token", "conversations: [{name: a, token: unused, user: {id: ann}, steps: [{do: ping}]}]", "expected one"},
-		{"an unknown action", step("{do: dance}"), `do is "dance", expected init, exchange, back or ping`},
+		{"an unknown action", step("{do: dance}"), `do is "dance", expected init, exchange, back, ping, tap or report`},
 		{"an exchange from nowhere", step("{do: exchange, shows: A}"), "exchange needs from"},
 		{"a payload with back", step("{do: back, from: B, send: {a: 1}, shows: A}"), "send is the payload of an exchange"},
-		{"no expectation", step("{do: init}"), "expected exactly one of shows, completes and closes"},
-		{"two expectations", step("{do: init, shows: A, closes: true}"), "expected exactly one of shows, completes and closes"},
+		{"no expectation", step("{do: init}"), "expected exactly one of shows, completes, closes"},
+		{"two expectations", step("{do: init, shows: A, closes: true}"), "expected exactly one of shows, completes, closes"},
 		{"data of a flow that ends", step("{do: init, closes: true, data: {a: 1}}"), "data, exactly and message belong to shows"},
 		{"data and exactly", step("{do: init, shows: A, data: {a: 1}, exactly: {a: 1}}"), "it has data and exactly"},
 		{"a ping with a screen", step("{do: ping, from: A}"), "a ping has no screen and no end"},

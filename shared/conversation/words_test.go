@@ -1,4 +1,4 @@
-package play
+package conversation
 
 import (
 	"encoding/json"
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-func testWords() *words {
-	return newWords(time.Date(2026, 11, 23, 23, 30, 0, 0, time.UTC), "tok")
+func testWords() *Words {
+	return NewWords(time.Date(2026, 11, 23, 23, 30, 0, 0, time.UTC), "tok")
 }
 
 func TestPlaceholders(t *testing.T) {
@@ -20,7 +20,7 @@ func TestPlaceholders(t *testing.T) {
 		{"{token}", "tok"},
 	}
 	for _, c := range cases {
-		got, err := testWords().fill(map[string]any{"a": []any{c.text, 1, true}})
+		got, err := testWords().Fill(map[string]any{"a": []any{c.text, 1, true}})
 		if err != nil || Compact(got) != `{"a":["`+c.want+`",1,true]}` {
 			t.Errorf("%s: got %s (%v), want %s", c.text, Compact(got), err, c.want)
 		}
@@ -30,7 +30,7 @@ func TestPlaceholders(t *testing.T) {
 		"{=code}":   "{=code} takes a value, but here one is sent",
 		"{token+1}": "nothing has this name",
 	} {
-		if _, err := testWords().fillString(text); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := testWords().FillString(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want an error with %q", text, err, want)
 		}
 	}
@@ -61,7 +61,7 @@ func TestExpectations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = testWords().match("data", want, got)
+			err = testWords().Match("data", want, got)
 			if (err == nil) != (c.problem == "") || err != nil && err.Error() != c.problem {
 				t.Errorf("got %v, want %q", err, c.problem)
 			}
@@ -71,13 +71,13 @@ func TestExpectations(t *testing.T) {
 
 func TestAValueIsTakenAndUsed(t *testing.T) {
 	w := testWords()
-	if err := w.match("body", "Your code is {=code}.", "Your code is 042137."); err != nil {
+	if err := w.Match("body", "Your code is {=code}.", "Your code is 042137."); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := w.fillString("{code}"); err != nil || got != "042137" {
+	if got, err := w.FillString("{code}"); err != nil || got != "042137" {
 		t.Errorf("got %q (%v), want 042137", got, err)
 	}
-	if err := w.match("body", "{code}", "042138"); err == nil {
+	if err := w.Match("body", "{code}", "042138"); err == nil {
 		t.Error("another value fits")
 	}
 }

@@ -1,0 +1,370 @@
+package simulate_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/simulate"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowtoken"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/hubsignature"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/phonetest"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const exampleDir = "../../../examples/csat-feedback"
+
+// bench is an operator's table: an endpoint, a key file, an environment.
+type bench struct {
+	t        *testing.T
+	endpoint *phonetest.Endpoint
+	url      string
+	options  simulate.Options
+	env      map[string]string
+	in       string
+	out, err bytes.Buffer
+}
+
+func newBench(t *testing.T, wrap func(http.Handler) http.Handler) *bench {
+	t.Helper()
+	read := func(file string) []byte {
+		text, err := os.ReadFile(filepath.Join(exampleDir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	definition, err := flow.Load(read("flow.json"), read("logic.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, endpoint: &phonetest.Endpoint{Definition: definition}, env: map[string]string{"META_APP_SECRET": phonetest.AppSecret}}
+	var handler http.Handler = b.endpoint
+	if wrap != nil {
+		handler = wrap(handler)
+	}
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	b.url = server.URL
+	b.options = simulate.Options{
+		Flow: exampleDir, Endpoint: server.URL + "/flows/endpoint/csat-feedback", PublicKey: b.file("flow.pub", flowcrypto.PublicPEM(&phonetest.Key().PublicKey)),
+		Script: filepath.Join(exampleDir, "conversation.yaml"), Timeout: 10 * time.Second, WABA: "1", PhoneNumberID: "2", From: "15550100", WebhookCopies: 1,
+	}
+	return b
+}
+
+func (b *bench) file(name string, text []byte) string {
+	b.t.Helper()
+	path := filepath.Join(b.t.TempDir(), name)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return path
+}
+
+func (b *bench) world() simulate.World {
+	return simulate.World{
+		In: strings.NewReader(b.in), Out: &b.out, Err: &b.err, Now: time.Now, Echo: true,
+		Env: setting.Source{LookupEnv: func(name string) (string, bool) { v, ok := b.env[name]; return v, ok }, ReadFile: os.ReadFile},
+	}
+}
+
+func (b *bench) run() int { return simulate.Run(b.t.Context(), b.options, b.world()) }
+
+// want runs and compares the exit code and what was written.
+func (b *bench) want(code int, texts ...string) {
+	b.t.Helper()
+	got := b.run()
+	all := b.out.String() + b.err.String()
+	if got != code {
+		b.t.Errorf("exit code %d, want %d:\n%s", got, code, all)
+	}
+	for _, text := range texts {
+		if !strings.Contains(all, text) {
+			b.t.Errorf("it does not say %q:\n%s", text, all)
+		}
+	}
+	if strings.Contains(all, phonetest.AppSecret) {
+		b.t.Error("it prints the app secret")
+	}
+}
+
+func TestAScript(t *testing.T) {
+	b := newBench(t, nil)
+	b.options.JUnit = filepath.Join(t.TempDir(), "report.xml")
+	b.want(simulate.Passed, "csat-feedback: satisfied, with a comment", "4 conversations went as expected.", `{"screen":"COMMENT","data":{"score":"5"}}`)
+	junit, err := os.ReadFile(b.options.JUnit)
+	if err != nil || !strings.Contains(string(junit), `tests="4" failures="0"`) {
+		t.Errorf("JUnit is %s (%v)", junit, err)
+	}
+}
+
+func TestAScriptThatFails(t *testing.T) {
+	b := newBench(t, nil)
+	b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: hasty, steps: [{do: init, shows: THANKS}]}]`))
+	b.options.JUnit = filepath.Join(t.TempDir(), "report.xml")
+	b.want(simulate.Failed, "expected the screen THANKS", "1 of 1 conversations failed.")
+	if junit, err := os.ReadFile(b.options.JUnit); err != nil || !strings.Contains(string(junit), `type="unexpected"`) {
+		t.Errorf("JUnit is %s (%v)", junit, err)
+	}
+	b = newBench(t, nil)
+	b.options.Script, b.options.JSON = b.file("s.yaml", []byte(`conversations: [{name: hasty, steps: [{do: init, shows: THANKS}]}]`)), true
+	if code := b.run(); code != simulate.Failed {
+		t.Errorf("exit code %d", code)
+	}
+	var report struct {
+		Passed        bool
+		Conversations []struct{ Error string }
+	}
+	if err := json.Unmarshal(b.out.Bytes(), &report); err != nil || report.Passed || report.Conversations[0].Error == "" {
+		t.Errorf("the output is not JSON alone: %v\n%s", err, b.out.String())
+	}
+}
+
+// Faults that only show over HTTP.
+func TestFaultsOverHTTP(t *testing.T) {
+	answer := func(status int, header ...string) func(http.Handler) http.Handler {
+		return func(http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				if len(header) > 0 {
+					w.Header().Set(header[0], header[1])
+				}
+				w.WriteHeader(status)
+			})
+		}
+	}
+	hang := func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		})
+	}
+	abort := func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	}
+	for _, c := range []struct {
+		name    string
+		wrap    func(http.Handler) http.Handler
+		timeout time.Duration
+		key     string
+	}{
+		{"a redirect, which Meta does not follow", answer(307, "Location", "/elsewhere"), time.Minute, "unexpected_http_status_code"},
+		{"201 for 200", answer(201), time.Minute, "unexpected_http_status_code"},
+		{"432", answer(432), time.Minute, "unexpected_http_status_code"},
+		{"421 twice", answer(421), time.Minute, "business-decryption-error"},
+		{"no answer in time", hang, 50 * time.Millisecond, "timeout_error"},
+		{"a connection that breaks", abort, time.Minute, "no_http_response_error"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, c.wrap)
+			b.options.Timeout = c.timeout
+			b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: opens, steps: [{do: init, shows: RATING}]}]`))
+			b.want(simulate.Failed, "FAILED ("+c.key+")")
+		})
+	}
+}
+
+func TestTheKeyIsReadAgainAfter421(t *testing.T) {
+	old, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b *bench
+	var once sync.Once
+	b = newBench(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			// The operator uploads the new key while the phone waits.
+			once.Do(func() { _ = os.WriteFile(b.options.PublicKey, flowcrypto.PublicPEM(&phonetest.Key().PublicKey), 0o600) })
+			next.ServeHTTP(w, r)
+		})
+	})
+	if err := os.WriteFile(b.options.PublicKey, flowcrypto.PublicPEM(&old.PublicKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: opens, steps: [{do: init, shows: RATING}]}]`))
+	b.want(simulate.Passed)
+	if n := len(b.endpoint.Requests()); n != 1 {
+		t.Errorf("%d requests could be opened, want 1", n)
+	}
+}
+
+func TestAPhoneInTheTerminal(t *testing.T) {
+	var mu sync.Mutex
+	var webhooks []string
+	verifier, err := hubsignature.New([]byte(phonetest.AppSecret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/webhooks/whatsapp" {
+				next.ServeHTTP(w, r)
+				return
+			}
+			body, _ := io.ReadAll(r.Body)
+			if _, ok := verifier.Verify(r.Header.Get("X-Hub-Signature-256"), body); !ok {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			webhooks = append(webhooks, string(body))
+		})
+	})
+	b.options.Script, b.options.Webhook, b.options.WebhookCopies, b.options.Token = "", b.url+"/webhooks/whatsapp", 2, "tok-1"
+	b.in = "1\n\nFriendly staff\n\ny\n\n"
+	b.want(simulate.Passed, "┌─ Your opinion", `{"comment":"Friendly staff","contact_me":true,"flow_token":"tok-1","score":"5"}`, "copy 2: status 200")
+	if len(webhooks) != 2 || webhooks[0] != webhooks[1] || !strings.Contains(webhooks[0], `"from":"15550100"`) {
+		t.Errorf("webhooks: %q", webhooks)
+	}
+
+	b = newBench(t, nil)
+	b.options.Script, b.options.UserID, b.options.UserName, b.in = "", "ann-1", "Ann", ":quit\n"
+	b.env["FLOW_TOKEN_SECRET"] = "signs flow tokens for users"
+	b.want(simulate.Passed, "flow token not shown")
+	claims, err := flowtoken.Verify([][]byte{[]byte(b.env["FLOW_TOKEN_SECRET"])}, b.endpoint.Requests()[0].Token, time.Now())
+	if err != nil || claims.User != "ann-1" || claims.Name != "Ann" || strings.Contains(b.out.String(), b.endpoint.Requests()[0].Token) {
+		t.Errorf("the token names %+v (%v):\n%s", claims, err, b.out.String())
+	}
+	b = newBench(t, nil)
+	b.options.Script = ""
+	b.want(simulate.Failed, "the input ended before the flow")
+	b = newBench(t, nil)
+	b.options.Script, b.in = "", ":quit\n"
+	b.want(simulate.Passed)
+	b = newBench(t, nil)
+	b.endpoint.Fault = phonetest.Fault{Status: 427, Alter: func(*flow.Request, []byte) []byte { return []byte(`{"error_msg":"This form is closed."}`) }}
+	b.options.Script = ""
+	b.want(simulate.Failed, "The phone says: This form is closed.")
+}
+
+func TestALoadOnAnEndpoint(t *testing.T) {
+	b := newBench(t, nil)
+	b.options.Users, b.options.Rate, b.options.Duration = 4, 40, 500*time.Millisecond
+	b.want(simulate.Passed, "preparing 21 keys", "users          4", "requests       20 in", "errors         none")
+
+	b = newBench(t, nil)
+	b.endpoint.Fault.ReversedIV = true
+	b.options.Script, b.options.JSON = "", true
+	b.options.Users, b.options.Rate, b.options.Duration = 2, 20, 500*time.Millisecond
+	if code := b.run(); code != simulate.Failed {
+		t.Errorf("exit code %d", code)
+	}
+	var report struct {
+		Requests, Failed int
+		Errors           map[string]struct{ Count int }
+	}
+	if err := json.Unmarshal(b.out.Bytes(), &report); err != nil || report.Requests != 10 || report.Failed != 10 || report.Errors["response-decryption-error"].Count != 10 {
+		t.Errorf("%v: %s", err, b.out.String())
+	}
+}
+
+func TestWhatCannotBegin(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*bench)
+		says   string
+	}{
+		{"no flow", func(b *bench) { b.options.Flow = "/nowhere" }, "FLOW: stat /nowhere"},
+		{"a directory without one", func(b *bench) { b.options.Flow = b.t.TempDir() }, "expected a directory with flow.json, or the file itself"},
+		{"a flow that is none", func(b *bench) { b.options.Flow = b.file("x.json", []byte("{}")) }, "version is missing"},
+		{"no endpoint", func(b *bench) { b.options.Endpoint = "" }, "no --endpoint"},
+		{"an endpoint that is no URL", func(b *bench) { b.options.Endpoint = "flows.example.com" }, `--endpoint is "flows.example.com", expected a URL`},
+		{"no key", func(b *bench) { b.options.PublicKey = "" }, "no --public-key"},
+		{"the private key", func(b *bench) {
+			b.options.PublicKey = b.file("k", []byte("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"))
+		}, "it is a private key, expected the public key"},
+		{"no script", func(b *bench) { b.options.Script = "/nowhere" }, "--script: open /nowhere"},
+		{"a script that is none", func(b *bench) { b.options.Script = b.file("s.yaml", []byte("steps: []")) }, "field steps not found"},
+		{"an app secret that is a placeholder", func(b *bench) { b.env["META_APP_SECRET"] = "changeme" }, "META_APP_SECRET still holds the placeholder"},
+		{"an empty file of a secret", func(b *bench) { b.options.AppSecretFile = b.file("s", nil) }, "is empty"},
+		{"a certificate that is none", func(b *bench) { b.options.CA = b.file("ca", []byte("x")) }, "holds no certificate"},
+		{"a screen the flow does not have", func(b *bench) { b.options.Script, b.options.Screen = "", "NOWHERE" }, "--screen: the flow has no screen NOWHERE"},
+		{"data that is no object", func(b *bench) { b.options.Script, b.options.Data = "", "[]" }, "--data is no JSON object"},
+		{"users without a secret for their tokens, under load", func(b *bench) {
+			b.options.Users, b.options.Duration = 1, time.Second
+			b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: a, user: {id: ann}, steps: [{do: init, shows: RATING}]}]`))
+		}, "whom only a signed flow token can name"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, nil)
+			c.change(b)
+			b.want(simulate.Misused, c.says)
+			if len(b.endpoint.Requests()) > 0 {
+				t.Error("the endpoint was asked all the same")
+			}
+		})
+	}
+}
+
+func TestWithoutAnAppSecretNothingIsSigned(t *testing.T) {
+	b := newBench(t, nil)
+	b.env = nil
+	b.want(simulate.Failed, "warning: no app secret", "status 432")
+}
+
+func TestRecording(t *testing.T) {
+	const session = "01a2099e-8402-7a22-907b-7d9f43e58392"
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Header.Get("Authorization") != "Bearer the-token":
+			w.WriteHeader(http.StatusUnauthorized)
+		case r.URL.Path != "/api/sessions/"+session+"/steps":
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			fmt.Fprint(w, `{"success":true,"data":{"session":{"id":"`+session+`","flow":"csat-feedback","userId":null},"steps":[
+				{"kind":"step","action":"INIT","from":null,"to":"RATING","outcome":"next"},
+				{"kind":"step","action":"data_exchange","from":"RATING","to":"COMMENT","outcome":"next","answers":{"score":"4"}}]}}`)
+		}
+	}))
+	defer api.Close()
+	b := newBench(t, nil)
+	b.env["API_TOKEN"] = "the-token"
+	o := simulate.RecordOptions{Session: session, API: api.URL + "/", Out: filepath.Join(t.TempDir(), "recorded.yaml")}
+	if code := simulate.Record(context.Background(), o, b.world()); code != simulate.Passed {
+		t.Fatalf("exit code %d: %s", code, b.err.String())
+	}
+	if info, err := os.Stat(o.Out); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file's mode is %v (%v), want 0600: it holds what a user entered", info.Mode(), err)
+	}
+	b.options.Script = o.Out
+	b.want(simulate.Passed, "session "+session, "1 conversations went as expected.")
+
+	for name, c := range map[string]struct {
+		change func(*simulate.RecordOptions)
+		code   int
+		says   string
+	}{
+		"another session": {func(o *simulate.RecordOptions) { o.Session = "none" }, simulate.Failed, "there is no session none for this token"},
+		"another token":   {func(o *simulate.RecordOptions) { o.TokenFile = b.file("t", []byte("other")) }, simulate.Failed, "the API answers 401"},
+		"no API":          {func(o *simulate.RecordOptions) { o.API = "" }, simulate.Misused, "no --api"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.env["API_TOKEN"] = "the-token"
+			changed := o
+			c.change(&changed)
+			if code := simulate.Record(context.Background(), changed, b.world()); code != c.code || !strings.Contains(b.err.String(), c.says) {
+				t.Errorf("exit code %d, it says %s", code, b.err.String())
+			}
+		})
+	}
+}

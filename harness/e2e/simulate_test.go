@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/site"
+)
+
+// The commands of docs/simulate.md, as they stand there, against the real edge;
+// and the recording in it is what the first of them prints.
+func TestSimulateGuide(t *testing.T) {
+	t.Parallel()
+	s := start(t, site.Options{})
+	dir, temp := checkout(t), t.TempDir()
+	der, err := x509.MarshalPKIXPublicKey(&s.Secrets.PrivateKey.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(temp, "flow.pub")
+	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	guide := string(readFile(t, "docs/simulate.md"))
+	commands := indented(guide)
+	if len(commands) < 12 {
+		t.Fatalf("docs/simulate.md has %d lines of commands", len(commands))
+	}
+	script := []string{"set -euo pipefail"}
+	recorded := filepath.Join(temp, "recorded.txt")
+	for _, command := range commands {
+		command = strings.ReplaceAll(command, "/tmp/", temp+"/")
+		if strings.HasPrefix(command, "printf") {
+			command += " | tee " + recorded
+		}
+		script = append(script, command)
+	}
+	run := exec.CommandContext(t.Context(), "bash", "-c", strings.Join(script, "\n"))
+	run.Dir = dir
+	run.Env = append(os.Environ(), s.EdgeCommand().Env...)
+	run.Env = append(run.Env, "HOME="+os.Getenv("HOME"), "SITE="+s.EdgeURL, "KEY="+key, "API_TOKEN="+s.Secrets.APIToken)
+	out, err := run.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v; the last command is the one that failed:\n%s", err, out)
+	}
+	if strings.Contains(string(out), s.Secrets.AppSecret) {
+		t.Error("the app secret was printed")
+	}
+	printed, err := os.ReadFile(recorded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile(`wamid\.[A-Z0-9]+`).ReplaceAllString(string(printed), "wamid.")
+	if want := between(t, guide, "```text\n", "```"); got != want {
+		t.Errorf("the recording in docs/simulate.md is another than what is printed:\n%s", got)
+	}
+	// Two copies of one webhook are one answer.
+	s.readAll(t)
+	var rows int
+	err = s.Query(t.Context(), func(conn *pgx.Conn) error {
+		return conn.QueryRow(t.Context(), `SELECT count(*) FROM flow_responses WHERE flow_token = 'docs-1'`).Scan(&rows)
+	})
+	if err != nil || rows != 1 {
+		t.Errorf("%d answers are stored of the flow token docs-1, want 1 (%v)", rows, err)
+	}
+}
+
+// The exit codes of the command itself.
+func TestSimulateExitCodes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"no flow":         {nil, 2, "expected one FLOW"},
+		"an unknown flag": {[]string{filepath.Join(root, "examples", "survey"), "--speed", "9"}, 2, "unknown flag: --speed"},
+		"no endpoint":     {[]string{filepath.Join(root, "examples", "survey")}, 2, "no --endpoint"},
+		"help":            {[]string{"--help"}, 0, "Exit codes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), filepath.Join(built, "caddy"), append([]string{"whatsapp-flows", "simulate"}, c.args...)...)
+			out, err := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != c.code || !strings.Contains(string(out), c.says) {
+				t.Errorf("exit code %d (%v), want %d and %q:\n%s", code, err, c.code, c.says, out)
+			}
+		})
+	}
+}

@@ -40,6 +40,10 @@ func (s *Scene) failover(ctx context.Context, address, stream string, promoted f
 	if err != nil {
 		return err
 	}
+	shards, err := s.shardsOn(ctx, stream)
+	if err != nil {
+		return err
+	}
 	if err := node.Kill(); err != nil {
 		return err
 	}
@@ -54,10 +58,6 @@ func (s *Scene) failover(ctx context.Context, address, stream string, promoted f
 		return err
 	}
 	elected := time.Since(killed)
-	shards, err := s.shardsOn(ctx, stream)
-	if err != nil {
-		return err
-	}
 	if _, err := s.Beyond(ctx, time.Minute, s.Producer.Position(), shards...); err != nil {
 		return err
 	}

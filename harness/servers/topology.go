@@ -115,6 +115,8 @@ func withClient(s *Server, do func(*redis.Client) error) error {
 	if err != nil {
 		return err
 	}
+	// One that is dead is known at once: whoever asks tries again, or another one.
+	o.MaxRetries, o.DialerRetries = -1, 1
 	client := redis.NewClient(o)
 	defer client.Close()
 	return do(client)

@@ -143,7 +143,7 @@ func (s *Site) EdgeCommand(args ...string) *exec.Cmd {
 		address, port = "localhost", "HTTPS_PORT="+s.edgePort
 	}
 	cmd.Env = append(baseEnv(s.dir),
-		"SITE_ADDRESS="+address, port, "CADDY_ADMIN="+s.Admin,
+		"SITE_ADDRESS="+address, "SITE_BIND=127.0.0.1", port, "CADDY_ADMIN="+s.Admin,
 		"REDIS_URL="+s.RedisURL, "REDIS_PREFIX="+s.Prefix,
 		"WORKER_ADDR="+strings.TrimPrefix(s.WorkerURL, "http://"))
 	cmd.Env = append(append(cmd.Env, s.Secrets.EdgeEnv()...), s.o.EdgeEnv...)

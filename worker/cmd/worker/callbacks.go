@@ -51,7 +51,7 @@ func (o oneCallback) explain(err error) error {
 func explainCallback(err error) error {
 	switch {
 	case errors.Is(err, endpoint.ErrNameTaken):
-		return errors.New("another callback endpoint of this account has that name: choose another one")
+		return errors.New("another callback endpoint of this account has that name: choose another one, or change that one with `worker callbacks set NAME`")
 	case err != nil:
 		return endpoint.Missing(err)
 	}

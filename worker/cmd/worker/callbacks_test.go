@@ -91,7 +91,7 @@ func TestCallbackEndpointsByCommand(t *testing.T) {
 	}
 	for want, args := range map[string][]string{
 		"there is no callback endpoint \"crm\"":    {"show", "crm"},
-		"another callback endpoint":                {"add", "raw", "https://example.com", "--account", "*"},
+		"`worker callbacks set NAME`":              {"add", "raw", "https://example.com", "--account", "*"},
 		"CALLBACK_ALLOW_CIDRS":                     {"add", "a", "http://127.0.0.1/geheim"},
 		"put them into auth":                       {"add", "a", "https://a:geheim@example.com"},
 		"expected a URL such as":                   {"add", "a", ""},

@@ -46,7 +46,7 @@ func (c eraseCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		client := redis.NewUniversalClient(commandOptions(s))
 		defer client.Close() //nolint:errcheck // everything was answered
 		redis.SetLogger(quietRedis{})

@@ -59,7 +59,7 @@ func (c flowsLoad) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		loaded, err := publish.Load(ctx, pool, c.Account, definitions)
 		if err != nil {
 			return err

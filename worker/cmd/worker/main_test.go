@@ -127,6 +127,16 @@ func TestMigrateUpDownAndStatus(t *testing.T) {
 	if code, _, stderr := execute(t, env, "callbacks", "secret"); code != 1 || !strings.Contains(stderr, "worker migrate up") {
 		t.Errorf("secret of an empty database: %d %s", code, stderr)
 	}
+	dir := folder(t, map[string]string{"hello.json": goodFlow})
+	env["REDIS_URL"] = "redis://127.0.0.1:1"
+	for _, args := range [][]string{
+		{"callbacks", "list"}, {"callbacks", "add", "crm", "https://crm.example.com"}, {"flows", "load", dir}, {"deliveries", "list"},
+		{"deliveries", "replay", "--endpoint", "crm"}, {"dead", "list"}, {"dead", "requeue", "--all"}, {"erase", "--user-id", "US.ADA"},
+	} {
+		if code, _, stderr := execute(t, env, args...); code != 1 || !strings.Contains(stderr, "run `worker migrate up`") || strings.Contains(stderr, "SQLSTATE") {
+			t.Errorf("%s of an empty database: %d %s", strings.Join(args, " "), code, stderr)
+		}
+	}
 	if out := must(t, env, "migrate", "up"); !strings.Contains(out, "applied 00001_initial.sql") {
 		t.Errorf("up = %s", out)
 	}

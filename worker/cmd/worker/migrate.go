@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/endpoint"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
@@ -71,6 +72,12 @@ func (migrateStatus) Run(p *process) error {
 		}
 		return table.Flush()
 	})
+}
+
+// withTables is withDatabase for what needs the tables to be there: it says what
+// to do when they are not.
+func withTables(p *process, do func(context.Context, *pgxpool.Pool) error) error {
+	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error { return endpoint.Missing(do(ctx, pool)) })
 }
 
 // withDatabase opens Postgres for a command that ends, and does not wait for

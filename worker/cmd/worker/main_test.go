@@ -150,14 +150,28 @@ func TestMigrateUpDownAndStatus(t *testing.T) {
 	if out := must(t, env, "migrate", "status"); !strings.Contains(out, "applied 2") {
 		t.Errorf("status = %s", out)
 	}
+	code, stdout, stderr := execute(t, env, "migrate", "down")
+	if code != 1 || stdout != "" || !strings.Contains(stderr, ".sql would be taken back") || !strings.Contains(stderr, "nothing was taken back: yes was not typed") {
+		t.Errorf("down without an answer: %d, %q, %s", code, stdout, stderr)
+	}
+	if again := must(t, env, "callbacks", "secret"); again != secret {
+		t.Error("down without an answer took the data")
+	}
+	code, stdout, stderr = typed(t, env, "yes\n", "migrate", "down")
+	if code != 0 || !strings.HasPrefix(stdout, "took back ") || strings.Contains(stderr, "worker:") {
+		t.Errorf("down with yes: %d, %q, %s", code, stdout, stderr)
+	}
 	for {
-		out := must(t, env, "migrate", "down")
+		out := must(t, env, "migrate", "down", "--yes")
 		if out == "no migration is applied\n" {
 			break
 		}
 		if !strings.HasPrefix(out, "took back ") {
 			t.Fatalf("down = %s", out)
 		}
+	}
+	if out := must(t, env, "migrate", "down"); out != "no migration is applied\n" {
+		t.Errorf("down of nothing = %s", out)
 	}
 }
 

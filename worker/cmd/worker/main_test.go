@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -172,6 +173,18 @@ func TestMigrateUpDownAndStatus(t *testing.T) {
 	}
 	if out := must(t, env, "migrate", "down"); out != "no migration is applied\n" {
 		t.Errorf("down of nothing = %s", out)
+	}
+}
+
+func TestADatabaseThatDoesNotExistIsToBeCreated(t *testing.T) {
+	elsewhere, err := url.Parse(testkit.EmptyDatabaseURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere.Path = "/waf_there_is_no_such_database"
+	env := map[string]string{"DATABASE_URL": elsewhere.String()}
+	if code, _, stderr := execute(t, env, "migrate", "up"); code != 1 || !strings.HasSuffix(stderr, "create it: createdb waf_there_is_no_such_database\n") {
+		t.Errorf("%d, %s", code, stderr)
 	}
 }
 

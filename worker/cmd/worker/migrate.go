@@ -113,7 +113,7 @@ func withDatabase(p *process, do func(context.Context, *pgxpool.Pool) error) err
 	}
 	pool, err := store.Open(p.ctx, d.URL, 4)
 	if err != nil {
-		return err
+		return createFirst(err, d)
 	}
 	defer pool.Close()
 	return do(p.ctx, pool)

@@ -102,7 +102,11 @@ func (c flowsLoad) validate(p *process) error {
 		}
 	}
 	if refused > 0 && !c.Force {
-		return fmt.Errorf("nothing was loaded: Meta would refuse %d of %d flows: mend them, or load them with --force", refused, len(documents))
+		force := ", or load them with --force"
+		if _, err := flow.LoadDir(os.DirFS(c.Dir)); err != nil {
+			force = "" // which would be refused too
+		}
+		return fmt.Errorf("nothing was loaded: Meta would refuse %d of %d flows: mend them%s", refused, len(documents), force)
 	}
 	return nil
 }

@@ -315,6 +315,9 @@ func (c callbacksTest) Run(p *process) error {
 		if err != nil {
 			return c.explain(err)
 		}
+		if !ping.Delivered() && ping.Status == 0 {
+			return fmt.Errorf("%s could not be reached: %s", e.Name, ping.Problem)
+		}
 		if !ping.Delivered() {
 			return fmt.Errorf("%s did not take it: %s", e.Name, ping.Problem)
 		}

@@ -144,6 +144,7 @@ func TestATestEventByCommand(t *testing.T) {
 	status = http.StatusBadGateway
 	refused(t, env, "crm did not take it: the receiver answered 502", "callbacks", "test", "crm")
 	env["CALLBACK_ALLOW_CIDRS"] = ""
+	refused(t, env, "crm could not be reached: ", "callbacks", "test", "crm")
 	refused(t, env, "not a public address", "callbacks", "test", "crm")
 }
 

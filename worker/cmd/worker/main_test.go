@@ -87,7 +87,10 @@ func TestMistakesAreOneSentenceAndExitCode1(t *testing.T) {
 		want string
 	}{
 		{"no command", nil, nil, "expected one of"},
-		{"an unknown flag", nil, []string{"serve", "--fast"}, "unknown flag --fast"},
+		{"no command, and where to look", nil, nil, "see `worker --help`"},
+		{"no such command", nil, []string{"nope"}, "unexpected argument nope: see `worker --help`"},
+		{"no command of a group", nil, []string{"callbacks"}, "see `worker callbacks --help`"},
+		{"an unknown flag", nil, []string{"serve", "--fast"}, "unknown flag --fast: see `worker serve --help`"},
 		{"serve without an environment", nil, []string{"serve"}, "neither DATABASE_URL nor DB_HOST is set"},
 		{"serve with a bad callback", map[string]string{"DATABASE_URL": "postgres://db", "REDIS_URL": "redis://c", "CALLBACK_TIMEOUT": "x"}, []string{"serve"}, "CALLBACK_TIMEOUT"},
 		{"migrate without a database", noDatabase, []string{"migrate", "up"}, "neither DATABASE_URL nor DB_HOST is set"},

@@ -17,15 +17,20 @@ const logEvery = time.Minute
 var hints = map[string]string{
 	"signature": "X-Hub-Signature-256 is missing or made with another secret: compare app_secret with the secret of the Meta app that is " +
 		"linked to the flow (for webhooks: that subscribed), and look for a proxy that rewrites bodies",
-	"envelope":       "expected a JSON object with encrypted_flow_data, encrypted_aes_key and initial_vector: is this WhatsApp?",
-	"decryption":     "no private_key opens it: WhatsApp holds another public key for this phone number; compare its fingerprint with public_key_sha256 of the start",
-	"request":        "decrypted, but no request of WhatsApp Flows: expected a JSON object with a known action",
-	"no_flow":        "the path names no flow: expected /flows/endpoint/NAME, ?flow=NAME, or a default flow",
-	"unknown_flow":   "no such flow is published: load it with `worker flows load`, or mend the name in the endpoint's URL",
-	"unknown_screen": "the flow that is published here has no such screen: publish the version that Meta has",
-	reasonOverloaded: "more requests come than this machine can decrypt in time: give it more cores, or run another edge beside it",
-	reasonMemory:     "the bodies of requests under way fill the memory that is set aside for them: who sends so many large ones?",
-	"body":           "the body did not arrive in time or broke off",
+	"envelope":        "expected a JSON object with encrypted_flow_data, encrypted_aes_key and initial_vector: is this WhatsApp?",
+	"decryption":      "no private_key opens it: WhatsApp holds another public key for this phone number; compare its fingerprint with public_key_sha256 of the start",
+	"request":         "decrypted, but no request of WhatsApp Flows: expected a JSON object with a known action",
+	"no_flow":         "the path names no flow: expected /flows/endpoint/NAME, ?flow=NAME, or a default flow",
+	"unknown_flow":    "no such flow is published: load it with `worker flows load`, or mend the name in the endpoint's URL",
+	"unknown_screen":  "the flow that is published here has no such screen: publish the version that Meta has",
+	reasonOverloaded:  "more requests come than this machine can decrypt in time: give it more cores, or run another edge beside it",
+	reasonMemory:      "the bodies of requests under way fill the memory that is set aside for them: who sends so many large ones?",
+	"no_verify_token": "hub.verify_token is missing: is this Meta?",
+	"verify_token":    "hub.verify_token is another one: compare META_VERIFY_TOKEN with what was entered at Meta",
+	"mode":            "hub.mode is not subscribe: is this Meta?",
+	"no_challenge":    "hub.challenge is missing: is this Meta?",
+	"challenge":       "hub.challenge is too long: is this Meta?",
+	"body":            "the body did not arrive in time or broke off",
 }
 
 // refusals are logged the first time and then once a minute, with how many there

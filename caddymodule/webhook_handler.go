@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -96,19 +97,35 @@ func (h *WebhookHandler) ServeHTTP(w http.ResponseWriter, r *http.Request, _ cad
 // handshake echoes the challenge to whoever knows the verify token.
 func (h *WebhookHandler) handshake(w http.ResponseWriter, r *http.Request, account *Account) error {
 	query := r.URL.Query()
-	given, challenge := query.Get("hub.verify_token"), query.Get("hub.challenge")
-	// Equal lengths, so that the comparison tells nothing of the token's.
-	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(string(account.current.Load().verifyToken)))
-	if subtle.ConstantTimeCompare(a[:], b[:]) != 1 || query.Get("hub.mode") != "subscribe" ||
-		challenge == "" || len(challenge) > maxChallenge {
+	if reason := handshakeProblem(query, string(account.current.Load().verifyToken)); reason != "" {
 		webhooks.get(pair{account.name, "handshake_refused"}).Inc()
-		h.logger.Info("webhook handshake refused: the verify token, hub.mode or hub.challenge is wrong or missing",
-			zap.String("account", account.name))
+		refusals.report(h.logger, "webhook handshake", account.name, reason, http.StatusForbidden, time.Now())
 		return writeStatus(w, http.StatusForbidden)
 	}
 	webhooks.get(pair{account.name, "handshake"}).Inc()
 	h.logger.Info("webhook handshake accepted", zap.String("account", account.name))
-	return writeText(w, http.StatusOK, []byte(challenge))
+	return writeText(w, http.StatusOK, []byte(query.Get("hub.challenge")))
+}
+
+// handshakeProblem is why a handshake is refused, as hints has it; nothing when
+// it is not. Who does not know the token learns nothing of the rest.
+func handshakeProblem(query url.Values, verifyToken string) string {
+	given, challenge := query.Get("hub.verify_token"), query.Get("hub.challenge")
+	// Equal lengths, so that the comparison tells nothing of the token's.
+	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(verifyToken))
+	switch {
+	case given == "":
+		return "no_verify_token"
+	case subtle.ConstantTimeCompare(a[:], b[:]) != 1:
+		return "verify_token"
+	case query.Get("hub.mode") != "subscribe":
+		return "mode"
+	case challenge == "":
+		return "no_challenge"
+	case len(challenge) > maxChallenge:
+		return "challenge"
+	}
+	return ""
 }
 
 func (h *WebhookHandler) receive(w http.ResponseWriter, r *http.Request, account *Account) error {

@@ -37,6 +37,25 @@ func TestTheHandshakeOfAWebhook(t *testing.T) {
 	}
 }
 
+func TestARefusedHandshakeSaysWhatIsWrong(t *testing.T) {
+	ask := func(mode, token, challenge string) url.Values {
+		return url.Values{"hub.mode": {mode}, "hub.verify_token": {token}, "hub.challenge": {challenge}}
+	}
+	for want, query := range map[string]url.Values{
+		"":                ask("subscribe", testVerify, "1"),
+		"no_verify_token": {},
+		"verify_token":    ask("unsubscribe", "wrong", ""), // nothing of the rest
+		"mode":            ask("unsubscribe", testVerify, "1"),
+		"no_challenge":    ask("subscribe", testVerify, ""),
+		"challenge":       ask("subscribe", testVerify, strings.Repeat("1", maxChallenge+1)),
+	} {
+		got := handshakeProblem(query, testVerify)
+		if got != want || want != "" && hints[want] == "" {
+			t.Errorf("%q, expected %q and a hint", got, want)
+		}
+	}
+}
+
 func TestAWebhookIsStoredAsItCame(t *testing.T) {
 	s := newSite(t).load("", engineSite)
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

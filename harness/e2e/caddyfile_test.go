@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/servers"
@@ -32,6 +33,19 @@ func TestShippedCaddyfile(t *testing.T) {
 		validate.Env = append(validate.Env, "REDIS_URL="+servers.RedisURL(port)) // nothing listens there
 		if out, err := validate.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
+		}
+	})
+	t.Run("listens where SITE_BIND says, or everywhere", func(t *testing.T) {
+		for bind, want := range map[string]string{"": `":443"`, "127.0.0.1": `"127.0.0.1:443"`, "127.0.0.1 ::1": `"127.0.0.1:443","[::1]:443"`} {
+			adapt := s.EdgeCommand("adapt", "--config", caddyfile)
+			adapt.Env = append(adapt.Env, "SITE_ADDRESS=localhost", "HTTPS_PORT=443", "SITE_BIND="+bind)
+			out, err := adapt.Output()
+			if err != nil || !bytes.Contains(out, []byte(`"listen":[`+want+`]`)) {
+				t.Errorf("SITE_BIND=%q: %v, want %s in\n%s", bind, err, want, out)
+			}
+		}
+		if !slices.Contains(s.EdgeCommand().Env, "SITE_BIND=127.0.0.1") {
+			t.Error("the edge of the demo listens on every interface")
 		}
 	})
 	for _, variable := range []string{"META_APP_SECRET_FILE", "META_VERIFY_TOKEN_FILE", "PRIVATE_KEY_FILE"} {

@@ -19,7 +19,7 @@ import (
 )
 
 // The commands of the README's chapter on callbacks and of docs/callbacks.md, as
-// they stand there.
+// they stand there, one after the other.
 func TestREADMECallbacks(t *testing.T) {
 	t.Parallel()
 	s := install(t, site.Options{})
@@ -44,9 +44,6 @@ func TestREADMECallbacks(t *testing.T) {
 		script := []string{"set -euo pipefail"}
 		for _, command := range commands {
 			script = append(script, "echo '"+strings.ReplaceAll(command, "'", `'\''`)+"'", command)
-		}
-		if part.name == "README.md" {
-			script = append(script, "bin/worker callbacks remove crm")
 		}
 		run := exec.CommandContext(t.Context(), "bash", "-c", strings.Join(script, "\n"))
 		run.Dir = dir

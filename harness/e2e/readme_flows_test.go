@@ -15,8 +15,8 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
 )
 
-// TestREADMEFlows runs the commands of the README's chapter on flows, and those
-// of examples/README.md, as they stand there.
+// TestREADMEFlows runs the commands of the README's chapter on flows, those that
+// check an installation, and those of examples/README.md, as they stand there.
 func TestREADMEFlows(t *testing.T) {
 	t.Parallel()
 	const load = "bin/worker flows load examples"
@@ -28,7 +28,8 @@ func TestREADMEFlows(t *testing.T) {
 	inParallel(t, func() error { return s.StartEdge(t.Context()) }, func() error { return s.StartWorker(t.Context()) })
 	dir, temp := checkout(t), t.TempDir()+"/"
 	for name, commands := range map[string][]string{
-		"README.md":          append([]string{load}, indented(between(t, readme, "\n## Flows\n", "\n## "))...),
+		"README.md": slices.Concat([]string{load}, indented(between(t, readme, "\n## Flows\n", "\n## ")),
+			indented(between(t, readme, "\nCheck that it runs", "\nIn Meta's settings"))),
 		"examples/README.md": indented(string(readFile(t, "examples/README.md"))),
 	} {
 		if len(commands) < 3 {

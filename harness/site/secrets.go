@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
 )
 
 // Secrets are those of one throw-away installation.
@@ -27,6 +29,7 @@ const (
 	fileAppSecret      = "app_secret"
 	fileVerifyToken    = "verify_token"
 	filePrivateKey     = "flow.pem"
+	filePublicKey      = "flow.pub"
 	filePassphrase     = "flow.pass"
 	fileDBPassword     = "db_password"
 	fileAPIToken       = "api_token"
@@ -66,6 +69,12 @@ func WriteSecrets(dir string) (Secrets, error) {
 		fileDBPassword:     rand.Text(),
 		filePassphrase:     passphrase,
 		filePrivateKey:     string(pem.EncodeToMemory(block)),
+		filePublicKey:      string(flowcrypto.PublicPEM(&key.PublicKey)),
+	}
+	for name := range files {
+		if _, err := os.Lstat(s.path(name)); err == nil {
+			return s, fmt.Errorf("%s is there already, and no secret is replaced: use what is there, or, if these are throw-away ones, delete the folder (rm -r %s) and run this again", s.path(name), dir)
+		}
 	}
 	for name, content := range files {
 		if err := writeNew(s.path(name), content); err != nil {
@@ -85,7 +94,7 @@ func encryptedKey(key *rsa.PrivateKey, passphrase string) (*pem.Block, error) {
 func writeNew(path, content string) error {
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
 	if err != nil {
-		return fmt.Errorf("%w: a directory without secrets is needed", err)
+		return err
 	}
 	if _, err := file.WriteString(content); err != nil {
 		file.Close()

@@ -49,18 +49,15 @@ func (o oneCallback) explain(err error) error {
 
 // explainCallback says what to do about an error of package endpoint.
 func explainCallback(err error) error {
-	switch {
-	case errors.Is(err, endpoint.ErrNameTaken):
-		return errors.New("another callback endpoint of this account has that name: choose another one")
-	case err != nil:
-		return endpoint.Missing(err)
+	if errors.Is(err, endpoint.ErrNameTaken) {
+		return errors.New("another callback endpoint of this account has that name: choose another one, or change that one with `worker callbacks set NAME`")
 	}
-	return nil
+	return err
 }
 
 // change runs do with the endpoint locked.
 func (o oneCallback) change(p *process, do func(context.Context, pgx.Tx, *endpoint.Endpoint) error) error {
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		return o.explain(pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 			e, err := endpoint.Lock(ctx, tx, o.key())
 			if err != nil {
@@ -77,7 +74,7 @@ type callbacksList struct {
 
 // Run lists every endpoint.
 func (c callbacksList) Run(p *process) error {
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		all, err := endpoint.List(ctx, pool, nil, nil, 100_000)
 		if err != nil {
 			return explainCallback(err)
@@ -142,7 +139,7 @@ type callbacksShow struct {
 
 // Run shows one endpoint and what happened to it.
 func (c callbacksShow) Run(p *process) error {
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		e, err := endpoint.Get(ctx, pool, c.key())
 		if err != nil {
 			return c.explain(err)
@@ -197,7 +194,7 @@ func (c callbacksSecret) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		one := oneCallback{c.Name, c.Account}
 		e, err := endpoint.Get(ctx, pool, one.key())
 		if errors.Is(err, endpoint.ErrNotFound) && c.Name != endpoint.EnvironmentName {
@@ -292,7 +289,7 @@ type callbacksRemove struct{ oneCallback }
 
 // Run removes an endpoint.
 func (c callbacksRemove) Run(p *process) error {
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		cancelled, err := endpoint.Remove(ctx, pool, c.key(), nil)
 		return said(p, c.explain(err), "removed %s; %d deliveries were still to be made and are cancelled\n", c.Name, cancelled)
 	})
@@ -306,7 +303,7 @@ func (c callbacksTest) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		e, err := endpoint.Get(ctx, pool, c.key())
 		if err != nil {
 			return c.explain(err)
@@ -317,6 +314,9 @@ func (c callbacksTest) Run(p *process) error {
 		ping, err := pinger(pool, s.AllowNetworks)(ctx, e.ID)
 		if err != nil {
 			return c.explain(err)
+		}
+		if !ping.Delivered() && ping.Status == 0 {
+			return fmt.Errorf("%s could not be reached: %s", e.Name, ping.Problem)
 		}
 		if !ping.Delivered() {
 			return fmt.Errorf("%s did not take it: %s", e.Name, ping.Problem)

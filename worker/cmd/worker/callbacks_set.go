@@ -188,7 +188,7 @@ func (c callbacksAdd) Run(p *process) error {
 	if c.Account == eventtype.AnyAccount && c.Name == endpoint.EnvironmentName {
 		return errors.New("the endpoint env of every account belongs to CALLBACK_WEBHOOK_URL: choose another name")
 	}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 			_, err := endpoint.Create(ctx, tx, c.Account, s, secret)
 			return err

@@ -91,7 +91,7 @@ func TestCallbackEndpointsByCommand(t *testing.T) {
 	}
 	for want, args := range map[string][]string{
 		"there is no callback endpoint \"crm\"":    {"show", "crm"},
-		"another callback endpoint":                {"add", "raw", "https://example.com", "--account", "*"},
+		"`worker callbacks set NAME`":              {"add", "raw", "https://example.com", "--account", "*"},
 		"CALLBACK_ALLOW_CIDRS":                     {"add", "a", "http://127.0.0.1/geheim"},
 		"put them into auth":                       {"add", "a", "https://a:geheim@example.com"},
 		"expected a URL such as":                   {"add", "a", ""},
@@ -144,6 +144,7 @@ func TestATestEventByCommand(t *testing.T) {
 	status = http.StatusBadGateway
 	refused(t, env, "crm did not take it: the receiver answered 502", "callbacks", "test", "crm")
 	env["CALLBACK_ALLOW_CIDRS"] = ""
+	refused(t, env, "crm could not be reached: ", "callbacks", "test", "crm")
 	refused(t, env, "not a public address", "callbacks", "test", "crm")
 }
 

@@ -34,7 +34,7 @@ func openPostgres(ctx context.Context, d settings.Database, log *zap.Logger) (*p
 		case ctx.Err() != nil:
 			return nil, errStopped
 		case hopeless(err):
-			return nil, err
+			return nil, createFirst(err, d)
 		case time.Now().Add(postgresRetry).After(giveUp):
 			return nil, fmt.Errorf("no answer from Postgres for %s: check DATABASE_URL and that the server runs: %w", postgresWithin, err)
 		}
@@ -55,6 +55,19 @@ func openPostgres(ctx context.Context, d settings.Database, log *zap.Logger) (*p
 func hopeless(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && len(pg.Code) == 5 && (pg.Code[:2] == "28" || pg.Code == "3D000")
+}
+
+// createFirst says what to do when Postgres has no such database.
+func createFirst(err error, d settings.Database) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Code != "3D000" {
+		return err
+	}
+	config, errConfig := pgconn.ParseConfig(d.URL)
+	if errConfig != nil {
+		return err
+	}
+	return fmt.Errorf("%w: create it: createdb %s", err, config.Database)
 }
 
 // commandOptions are those of short commands: health checks and publishing

@@ -59,10 +59,10 @@ func (c deadList) Run(p *process) error {
 		never := false
 		filter.Requeued = &never
 	}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		all, err := deliveries.ListDead(ctx, pool, filter, nil, c.Limit)
 		if err != nil {
-			return endpoint.Missing(err)
+			return err
 		}
 		if c.JSON {
 			if all == nil {
@@ -101,13 +101,13 @@ func (c deadShow) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		d, err := deliveries.GetDead(ctx, pool, nil, id)
 		if errors.Is(err, deliveries.ErrNotFound) {
 			return fmt.Errorf("there is no dead entry %s", id)
 		}
 		if err != nil {
-			return endpoint.Missing(err)
+			return err
 		}
 		if c.JSON {
 			return writeJSON(p.stdout, d)
@@ -154,7 +154,7 @@ func (c deadRequeue) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		client := redis.NewUniversalClient(commandOptions(r))
 		defer client.Close() //nolint:errcheck // everything was answered
 		redis.SetLogger(quietRedis{})

@@ -64,10 +64,10 @@ func (c deliveriesList) Run(p *process) error {
 		return fmt.Errorf("--limit is %d, expected 1 to 10000", c.Limit)
 	}
 	filter.State = c.State
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		all, err := deliveries.List(ctx, pool, scope, filter, uuid.Nil, c.Limit)
 		if err != nil {
-			return endpoint.Missing(err)
+			return err
 		}
 		if c.JSON {
 			if all == nil {
@@ -98,7 +98,7 @@ func find(ctx context.Context, pool *pgxpool.Pool, id, of string) (*deliveries.D
 	case errors.As(err, &ambiguous):
 		return nil, fmt.Errorf("the webhook-id %s went to the endpoints %s: add --endpoint with one of them", id, strings.Join(ambiguous.Endpoints, ", "))
 	}
-	return d, endpoint.Missing(err)
+	return d, err
 }
 
 type deliveriesShow struct {
@@ -110,7 +110,7 @@ type deliveriesShow struct {
 
 // Run shows a delivery.
 func (c deliveriesShow) Run(p *process) error {
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		d, err := find(ctx, pool, c.ID, c.Endpoint)
 		if err != nil {
 			return err
@@ -178,7 +178,7 @@ func (c deliveriesReplay) Run(p *process) error {
 	}
 	filter.State = c.State
 	r := deliveries.Replay{Filter: filter, Rate: c.Rate, Limit: c.Limit, DryRun: c.DryRun, FinishedBefore: c.FinishedBefore.Time}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		done, err := r.Run(ctx, pool, scope)
 		more := ""
 		if done.More {
@@ -186,7 +186,7 @@ func (c deliveriesReplay) Run(p *process) error {
 		}
 		switch {
 		case err != nil && done.Count == 0:
-			return endpoint.Missing(err)
+			return err
 		case err != nil:
 			return fmt.Errorf("%d deliveries are sent again; the same command with --finished-before %s goes on: %w",
 				done.Count, done.FinishedBefore.UTC().Format(milliseconds), endpoint.Missing(err))
@@ -208,7 +208,7 @@ func (c deliveriesReplay) each(p *process) error {
 // eachDelivery does something with deliveries one after the other, and stops at
 // the first mistake.
 func eachDelivery(p *process, ids []string, of, what string, do func(context.Context, *pgxpool.Pool, *deliveries.Delivery) error) error {
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		for id := range slices.Values(ids) {
 			d, err := find(ctx, pool, id, of)
 			if err != nil {

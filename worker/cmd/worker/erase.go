@@ -46,7 +46,7 @@ func (c eraseCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		client := redis.NewUniversalClient(commandOptions(s))
 		defer client.Close() //nolint:errcheck // everything was answered
 		redis.SetLogger(quietRedis{})
@@ -105,9 +105,14 @@ func (c eraseCommand) ask(ctx context.Context, p *process, eraser *erase.Eraser,
 	if err := report.Print(p.stderr); err != nil {
 		return err
 	}
-	fmt.Fprint(p.stderr, "\nThis cannot be taken back. Type yes to erase: ") //nolint:errcheck // the answer counts
+	return p.confirm(input, "to erase", "nothing was erased")
+}
+
+// confirm asks before something that cannot be taken back.
+func (p *process) confirm(input *bufio.Reader, what, otherwise string) error {
+	fmt.Fprintf(p.stderr, "\nThis cannot be undone. Type yes %s: ", what) //nolint:errcheck // the answer counts
 	if line, _ := input.ReadString('\n'); strings.TrimSpace(line) != "yes" {
-		return errors.New("nothing was erased: yes was not typed; add --yes where nobody can type")
+		return errors.New(otherwise + ": yes was not typed; add --yes where nobody can type")
 	}
 	return nil
 }

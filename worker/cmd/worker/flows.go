@@ -59,7 +59,7 @@ func (c flowsLoad) Run(p *process) error {
 	if err != nil {
 		return err
 	}
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+	return withTables(p, func(ctx context.Context, pool *pgxpool.Pool) error {
 		loaded, err := publish.Load(ctx, pool, c.Account, definitions)
 		if err != nil {
 			return err
@@ -102,7 +102,11 @@ func (c flowsLoad) validate(p *process) error {
 		}
 	}
 	if refused > 0 && !c.Force {
-		return fmt.Errorf("nothing was loaded: Meta would refuse %d of %d flows: mend them, or load them with --force", refused, len(documents))
+		force := ", or load them with --force"
+		if _, err := flow.LoadDir(os.DirFS(c.Dir)); err != nil {
+			force = "" // which would be refused too
+		}
+		return fmt.Errorf("nothing was loaded: Meta would refuse %d of %d flows: mend them%s", refused, len(documents), force)
 	}
 	return nil
 }

@@ -258,11 +258,14 @@ func TestLoadRefusesWhatMetaWouldRefuse(t *testing.T) {
 	nowhere := map[string]string{"DATABASE_URL": "postgres://u:p@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1"}
 	dir := folder(t, map[string]string{"bad.json": badFlow, "old.json": oldFlow})
 	code, stdout, stderr := execute(t, nowhere, "flows", "load", dir)
-	if code != 1 || !strings.Contains(stderr, "nothing was loaded: Meta would refuse 1 of 2 flows") || !strings.Contains(stdout, "bad.json:2:37: error") || !strings.Contains(stdout, "old.json:1:13: warning VERSION_FROZEN") {
+	if code != 1 || !strings.Contains(stderr, "nothing was loaded: Meta would refuse 1 of 2 flows: mend them, or load them with --force") || !strings.Contains(stdout, "bad.json:2:37: error") || !strings.Contains(stdout, "old.json:1:13: warning VERSION_FROZEN") {
 		t.Errorf("exit code %d, %s\n%s", code, stderr, stdout)
 	}
 	if code, _, stderr = execute(t, nowhere, "flows", "load", "--force", dir); code != 1 || !strings.Contains(stderr, "connecting to Postgres") {
 		t.Errorf("forced: exit code %d, %s", code, stderr)
+	}
+	if code, _, stderr = execute(t, nowhere, "flows", "load", folder(t, map[string]string{"broken.json": "{"})); code != 1 || stderr != "worker: nothing was loaded: Meta would refuse 1 of 1 flows: mend them\n" {
+		t.Errorf("JSON that is none: exit code %d, %s", code, stderr)
 	}
 }
 

@@ -346,7 +346,7 @@ func TestAnImportCanBeTakenBack(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	for range 100 {
-		if out := must(t, env, "migrate", "down"); out == "no migration is applied\n" {
+		if out := must(t, env, "migrate", "down", "--yes"); out == "no migration is applied\n" {
 			break
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -69,11 +70,26 @@ func run(p *process, args []string) int {
 	}
 	if err == nil {
 		err = command.Run(p)
+	} else {
+		err = fmt.Errorf("%w: see `%s --help`", err, nearest(err))
 	}
 	if err != nil {
 		return fail(p.stderr, err)
 	}
 	return 0
+}
+
+// nearest is as much of a command line that is wrong as was understood.
+func nearest(err error) string {
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) {
+		for _, step := range slices.Backward(wrong.Context.Path) {
+			if step.Command != nil {
+				return step.Command.FullPath()
+			}
+		}
+	}
+	return "worker"
 }
 
 // fail writes err as one line.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -86,7 +87,10 @@ func TestMistakesAreOneSentenceAndExitCode1(t *testing.T) {
 		want string
 	}{
 		{"no command", nil, nil, "expected one of"},
-		{"an unknown flag", nil, []string{"serve", "--fast"}, "unknown flag --fast"},
+		{"no command, and where to look", nil, nil, "see `worker --help`"},
+		{"no such command", nil, []string{"nope"}, "unexpected argument nope: see `worker --help`"},
+		{"no command of a group", nil, []string{"callbacks"}, "see `worker callbacks --help`"},
+		{"an unknown flag", nil, []string{"serve", "--fast"}, "unknown flag --fast: see `worker serve --help`"},
 		{"serve without an environment", nil, []string{"serve"}, "neither DATABASE_URL nor DB_HOST is set"},
 		{"serve with a bad callback", map[string]string{"DATABASE_URL": "postgres://db", "REDIS_URL": "redis://c", "CALLBACK_TIMEOUT": "x"}, []string{"serve"}, "CALLBACK_TIMEOUT"},
 		{"migrate without a database", noDatabase, []string{"migrate", "up"}, "neither DATABASE_URL nor DB_HOST is set"},
@@ -127,6 +131,16 @@ func TestMigrateUpDownAndStatus(t *testing.T) {
 	if code, _, stderr := execute(t, env, "callbacks", "secret"); code != 1 || !strings.Contains(stderr, "worker migrate up") {
 		t.Errorf("secret of an empty database: %d %s", code, stderr)
 	}
+	dir := folder(t, map[string]string{"hello.json": goodFlow})
+	env["REDIS_URL"] = "redis://127.0.0.1:1"
+	for _, args := range [][]string{
+		{"callbacks", "list"}, {"callbacks", "add", "crm", "https://crm.example.com"}, {"flows", "load", dir}, {"deliveries", "list"},
+		{"deliveries", "replay", "--endpoint", "crm"}, {"dead", "list"}, {"dead", "requeue", "--all"}, {"erase", "--user-id", "US.ADA"},
+	} {
+		if code, _, stderr := execute(t, env, args...); code != 1 || !strings.Contains(stderr, "run `worker migrate up`") || strings.Contains(stderr, "SQLSTATE") {
+			t.Errorf("%s of an empty database: %d %s", strings.Join(args, " "), code, stderr)
+		}
+	}
 	if out := must(t, env, "migrate", "up"); !strings.Contains(out, "applied 00001_initial.sql") {
 		t.Errorf("up = %s", out)
 	}
@@ -140,14 +154,40 @@ func TestMigrateUpDownAndStatus(t *testing.T) {
 	if out := must(t, env, "migrate", "status"); !strings.Contains(out, "applied 2") {
 		t.Errorf("status = %s", out)
 	}
+	code, stdout, stderr := execute(t, env, "migrate", "down")
+	if code != 1 || stdout != "" || !strings.Contains(stderr, ".sql would be taken back") || !strings.Contains(stderr, "nothing was taken back: yes was not typed") {
+		t.Errorf("down without an answer: %d, %q, %s", code, stdout, stderr)
+	}
+	if again := must(t, env, "callbacks", "secret"); again != secret {
+		t.Error("down without an answer took the data")
+	}
+	code, stdout, stderr = typed(t, env, "yes\n", "migrate", "down")
+	if code != 0 || !strings.HasPrefix(stdout, "took back ") || strings.Contains(stderr, "worker:") {
+		t.Errorf("down with yes: %d, %q, %s", code, stdout, stderr)
+	}
 	for {
-		out := must(t, env, "migrate", "down")
+		out := must(t, env, "migrate", "down", "--yes")
 		if out == "no migration is applied\n" {
 			break
 		}
 		if !strings.HasPrefix(out, "took back ") {
 			t.Fatalf("down = %s", out)
 		}
+	}
+	if out := must(t, env, "migrate", "down"); out != "no migration is applied\n" {
+		t.Errorf("down of nothing = %s", out)
+	}
+}
+
+func TestADatabaseThatDoesNotExistIsToBeCreated(t *testing.T) {
+	elsewhere, err := url.Parse(testkit.EmptyDatabaseURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere.Path = "/waf_there_is_no_such_database"
+	env := map[string]string{"DATABASE_URL": elsewhere.String()}
+	if code, _, stderr := execute(t, env, "migrate", "up"); code != 1 || !strings.HasSuffix(stderr, "create it: createdb waf_there_is_no_such_database\n") {
+		t.Errorf("%d, %s", code, stderr)
 	}
 }
 

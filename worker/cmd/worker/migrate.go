@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/endpoint"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/settings"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/store"
 )
@@ -19,8 +22,10 @@ type migrateCommands struct {
 }
 
 type (
-	migrateUp     struct{}
-	migrateDown   struct{}
+	migrateUp   struct{}
+	migrateDown struct {
+		Yes bool `help:"Do not ask."`
+	}
 	migrateStatus struct{}
 )
 
@@ -38,9 +43,14 @@ func (migrateUp) Run(p *process) error {
 	})
 }
 
-// Run takes back the newest migration.
-func (migrateDown) Run(p *process) error {
+// Run takes back the newest migration, after having said which and asked.
+func (c migrateDown) Run(p *process) error {
 	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+		if !c.Yes {
+			if err := c.ask(ctx, p, pool); err != nil {
+				return err
+			}
+		}
 		undone, err := store.Down(ctx, pool)
 		if err != nil {
 			return err
@@ -52,6 +62,21 @@ func (migrateDown) Run(p *process) error {
 		}
 		return err
 	})
+}
+
+// ask says what would be dropped; there is nothing to ask when it is nothing.
+func (migrateDown) ask(ctx context.Context, p *process, pool *pgxpool.Pool) error {
+	all, err := store.Status(ctx, pool)
+	if err != nil {
+		return err
+	}
+	for _, m := range slices.Backward(all) {
+		if !m.AppliedAt.IsZero() {
+			fmt.Fprintf(p.stderr, "%s would be taken back, with all data in what it created, such as answers and deliveries that are still to be made.\n", m.Name) //nolint:errcheck // the answer counts
+			return p.confirm(bufio.NewReader(p.input()), "to take it back", "nothing was taken back")
+		}
+	}
+	return nil
 }
 
 // Run lists the migrations.
@@ -73,6 +98,12 @@ func (migrateStatus) Run(p *process) error {
 	})
 }
 
+// withTables is withDatabase for what needs the tables to be there: it says what
+// to do when they are not.
+func withTables(p *process, do func(context.Context, *pgxpool.Pool) error) error {
+	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error { return endpoint.Missing(do(ctx, pool)) })
+}
+
 // withDatabase opens Postgres for a command that ends, and does not wait for
 // one that is away.
 func withDatabase(p *process, do func(context.Context, *pgxpool.Pool) error) error {
@@ -82,7 +113,7 @@ func withDatabase(p *process, do func(context.Context, *pgxpool.Pool) error) err
 	}
 	pool, err := store.Open(p.ctx, d.URL, 4)
 	if err != nil {
-		return err
+		return createFirst(err, d)
 	}
 	defer pool.Close()
 	return do(p.ctx, pool)

@@ -231,6 +231,11 @@ func (w *worker) announce() {
 			w.log.Warn("no callback can be delivered", zap.Error(err))
 		}
 	}
+	for _, t := range s.API.Tokens {
+		if t.Weak() {
+			w.log.Warn("a token of the API is so short that it may be guessed: set a longer one, such as `openssl rand -hex 32` makes", zap.String("token", t.Name))
+		}
+	}
 	if s.Callback.URL == "" {
 		w.log.Warn("CALLBACK_WEBHOOK_URL is not set: answers are stored and nothing is delivered")
 	}

@@ -47,6 +47,26 @@ func (s *serving) ask(t *testing.T, method, path, token string, body any) (int, 
 	return resp.StatusCode, answer
 }
 
+func TestAShortTokenOfTheAPIIsAWarning(t *testing.T) {
+	_, _, prefix := testkit.Redis(t, 2)
+	s := serve(t, map[string]string{
+		"DATABASE_URL": testkit.EmptyDatabaseURL(t), "REDIS_URL": testkit.RedisURL(t), "REDIS_PREFIX": prefix, "REDIS_SHARDS": "2",
+		"API_TOKEN": "a-token-of-the-test,the-token",
+	})
+	s.waitReady(t)
+	testkit.Eventually(t, "it warns", func() bool { return strings.Contains(s.stderr.String(), "may be guessed") })
+	if code, _ := s.ask(t, http.MethodGet, "/api/flows", "the-token", nil); code != 200 {
+		t.Errorf("/api/flows = %d", code)
+	}
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	log := s.stderr.String()
+	if strings.Count(log, "may be guessed") != 1 || !strings.Contains(log, `"token":"API_TOKEN 2"`) || strings.Contains(log, "the-token") {
+		t.Errorf("the log is %s", log)
+	}
+}
+
 func TestAFlowGoesFromTheAPIToTheEdges(t *testing.T) {
 	client, keys, prefix := testkit.Redis(t, 2)
 	const token = "a-token-of-the-test"

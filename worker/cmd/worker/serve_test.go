@@ -202,7 +202,7 @@ func TestServeRefusesWhatItCannotHeal(t *testing.T) {
 		name, variable, value, want string
 	}{
 		{"another number of shards", "REDIS_SHARDS", "16", "set REDIS_SHARDS=8"},
-		{"a database that does not exist", "DATABASE_URL", elsewhere.String(), "does not exist"},
+		{"a database that does not exist", "DATABASE_URL", elsewhere.String(), "create it: createdb waf_there_is_no_such_database"},
 		{"an address in use", "LISTEN_ADDR", strings.TrimPrefix(taken.URL, "http://"), "address already in use: set LISTEN_ADDR"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

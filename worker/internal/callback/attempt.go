@@ -90,7 +90,7 @@ func (d *Deliverer) report(o *outcome) {
 		fields = append(fields, zap.String("problem", problem))
 	}
 	if o.state == stateDue {
-		fields = append(fields, zap.Duration("next_attempt_in", o.wait))
+		fields = append(fields, zap.Float64("next_attempt_in", o.wait.Round(time.Millisecond).Seconds()))
 	}
 	line.Write(fields...)
 }

@@ -62,6 +62,9 @@ func TestAPanicInAnAttemptIsAFailedAttempt(t *testing.T) {
 	_, stop := start(t, pool, func(c *Config) { c.Log, c.Sender = zap.New(core), sender })
 	r := waitFor(t, pool, id, "delivered")
 	stop()
+	if wait, ok := logs.FilterMessage("delivery attempted").All()[0].ContextMap()["next_attempt_in"].(float64); !ok || wait <= 0 || wait > 1 {
+		t.Errorf("next_attempt_in = %v, want seconds as a number", wait)
+	}
 	if r.Attempts != 2 || len(rc.got()) != 1 {
 		t.Errorf("%d requests, row %+v; want a failed attempt and a delivered one", len(rc.got()), r)
 	}

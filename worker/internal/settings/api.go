@@ -33,6 +33,13 @@ func (t *APIToken) Sees(account string) bool {
 	return t.Accounts == nil || slices.Contains(t.Accounts, account)
 }
 
+// shortToken is less than anybody would make at random.
+const shortToken = 16
+
+// Weak says whether the token is so short that it is likely a word, which can be
+// guessed, such as that of an example.
+func (t *APIToken) Weak() bool { return len(t.Secret) < shortToken }
+
 // accountName is what fits into a path and a key of Redis.
 var accountName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 

@@ -30,6 +30,7 @@ type commands struct {
 	Deliveries deliveryCommands `cmd:"" help:"Look at what is delivered to them, send it again, cancel it."`
 	Dead       deadCommands     `cmd:"" help:"Look at what could never be stored, and put it back."`
 	Erase      eraseCommand     `cmd:"" help:"Erase one person's data everywhere, and say what is left."`
+	Doctor     doctorCommand    `cmd:"" help:"Look at all that the worker needs, and say what is wrong and how to mend it."`
 	Version    versionCommand   `cmd:"" help:"Print the version."`
 }
 
@@ -67,6 +68,9 @@ func run(p *process, args []string) int {
 	}
 	if err == nil {
 		err = command.Run(p)
+	}
+	if code := exitWith(0); errors.As(err, &code) {
+		return int(code)
 	}
 	if err != nil {
 		return fail(p.stderr, err)

@@ -71,6 +71,7 @@ type accountKey struct {
 	public      *rsa.PublicKey
 	fingerprint string // SHA-256 of the public key, hex
 	source      string // where it was read: a file, an option, a variable
+	weakness    string // of the encryption it was read from; "" if there is none
 	use         *keyUse
 }
 

@@ -153,6 +153,9 @@ func (a *Account) addKey(c *credentials, pem, passphrase []byte, source string) 
 		return err
 	}
 	ready.source, ready.use = source, useOf(a.name, fingerprint, c.loadedAt)
+	if format, err := flowcrypto.Inspect(pem); err == nil && format.Encrypted() {
+		ready.weakness = format.Weakness
+	}
 	c.keys = append(c.keys, ready)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -91,7 +92,7 @@ func (c Config) unreached(what string, err error) doctor.Finding {
 		return doctor.Failed(name, err.Error(), "Meta gives up after 10 s as well: timeout_error", "look at what stands before the edge, and at the edge's log; does a firewall drop packets?")
 	case errors.As(err, &dns):
 		return doctor.Failed(name, "the name is not found: "+dns.Err, nobody, "add an A or AAAA record for it, or mend the URL")
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return doctor.Failed(name, "what answers there speaks no TLS", nobody, "mend the port, or have Caddy serve https there")
 	case errors.As(err, &alert), strings.Contains(err.Error(), "tls: "):
 		return doctor.Failed(name, "the TLS handshake fails: "+err.Error(), nobody, "is this name a site of the Caddyfile, and has Caddy a certificate for it? Look at its log")

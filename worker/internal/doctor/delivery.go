@@ -84,7 +84,7 @@ func deadEntries(ctx context.Context, pool *pgxpool.Pool) doctor.Finding {
 func tokens(ctx context.Context, pool *pgxpool.Pool) doctor.Finding {
 	var without, all int
 	err := pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE token_hash IS NULL), count(*)
-		FROM flow_steps WHERE kind <> 'client_error' AND event_at > now() - interval '7 days'`).Scan(&without, &all)
+		FROM flow_steps WHERE kind <> 'client_error' AND at > now() - interval '7 days'`).Scan(&without, &all)
 	if err != nil {
 		return unasked(UnusedTokens, err)
 	}

@@ -211,6 +211,9 @@ func (e *examined) literals() doctor.Finding {
 		for _, key := range a.PrivateKeys {
 			look(of, "private_key", key.PEM, key.Passphrase)
 		}
+		if a.KeyDirectory != nil {
+			look(of, "passphrase of private_keys", a.KeyDirectory.Passphrase)
+		}
 	}
 	look("redis: ", "password", e.app.Redis.Password, e.app.Redis.SentinelPassword)
 	if len(found) > 0 {

@@ -41,7 +41,7 @@ func (p *patient) configuration(account string) string {
 }
 
 func (p *patient) account() string {
-	return "\t\t\tapp_secret {file." + p.files.path("app_secret") + "}\n\t\t\tverify_token {file." + p.files.path("verify_token") + "}\n\t\t\tprivate_keys " + p.files.path("keys") + " word"
+	return "\t\t\tapp_secret {file." + p.files.path("app_secret") + "}\n\t\t\tverify_token {file." + p.files.path("verify_token") + "}\n\t\t\tprivate_keys " + p.files.path("keys") + " {file." + p.files.path("word") + "}"
 }
 
 // soundKey writes a new key in a form that is not weak, and cheap to open: not
@@ -74,6 +74,7 @@ func newPatient(t *testing.T) *patient {
 	_ = listener.Close()
 	p := &patient{site: s, files: newKeyFiles(t), port: port}
 	p.files.write("verify_token", testVerify)
+	p.files.write("word", "word")
 	p.files.soundKey("keys/2026-11-01.pem")
 	p.path = p.files.path("Caddyfile")
 	p.files.write("Caddyfile", p.configuration(p.account()))
@@ -143,7 +144,7 @@ func TestEachFaultOfAnEdgeIsFoundAndNoOther(t *testing.T) {
 		},
 			map[string]string{keysName: "fail 2026-11-29.pem", configurationName: skipped, publiccheck.TLS: "any", publiccheck.RoundTrip: "any", publiccheck.Bytes: "any", publiccheck.Signature: "any", publiccheck.Latency: "any", runningName: "any"}},
 		{"a weak key file", func(_ *testing.T, p *patient) {
-			p.files.key("keys/2026-10-01.pem", "word")
+			p.files.key("2026-10-01.pem", "word")
 		}, map[string]string{keysName: "warn MD5", runningName: "fail the edge runs with"}},
 		{"a public key of another", func(_ *testing.T, p *patient) {
 			text, err := os.ReadFile("testdata/rsa_public.pem")

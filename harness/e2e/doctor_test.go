@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/site"
 )
@@ -34,12 +37,16 @@ func TestDocumentedDoctorCommands(t *testing.T) {
 	dir := checkout(t)
 	keys := t.TempDir()
 	s := install(t, site.Options{TLS: true, EdgeEnv: []string{"PRIVATE_KEYS_DIR=" + keys, "PRIVATE_KEY_FILE=", "PASSPHRASE_FILE="}})
-	made := exec.CommandContext(t.Context(), filepath.Join(built, "caddy"), "whatsapp-flows", "keys", "create", "--dir", keys)
-	if out, err := made.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	s.mustKeys(t, "convert", filepath.Join(s.Secrets.Dir, "flow.pem"), "--passphrase-file", filepath.Join(s.Secrets.Dir, "flow.pass"), "--dir", keys)
 	inParallel(t, func() error { return s.StartEdge(t.Context()) }, func() error { return s.StartWorker(t.Context()) })
-	publish(t, s)
+	if _, err := s.LoadFlows(t.Context(), filepath.Join(root, "examples")); err != nil {
+		t.Fatal(err)
+	}
+	// With a token of its own: a flow that is opened without one is a warning.
+	eventually(t, 10*time.Second, "the edge serves the flow", func(ctx context.Context) error {
+		_, err := s.phone(t, rand.Text()).Init(ctx)
+		return err
+	})
 
 	text := string(readFile(t, "docs/doctor.md"))
 	commands := indented(text)

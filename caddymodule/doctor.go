@@ -253,7 +253,7 @@ func (d examination) meta(e *examined, target target, served sites, documents ma
 				c.Webhook = c.Site + served.webhookPath(a)
 			}
 			if ping := so.Find(a.label(publiccheck.RoundTrip)); ping.Status != doctor.Skipped {
-				answered := ping.Status == doctor.OK
+				answered := ping.Status == doctor.OK && (c.PingAnswered == nil || *c.PingAnswered)
 				c.PingAnswered = &answered
 			}
 		}

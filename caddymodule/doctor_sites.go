@@ -178,14 +178,17 @@ func (s sites) base(t target) string {
 	return ""
 }
 
-// flowsElsewhere says that no directive needs a published definition.
+// flowsElsewhere says that there are directives, and none needs a published
+// definition.
 func (s sites) flowsElsewhere() bool {
+	some := false
 	for _, p := range s {
 		if !p.webhook && p.flows == "" && !p.next {
 			return false
 		}
+		some = some || !p.webhook
 	}
-	return true
+	return some
 }
 
 // path makes a path of a matcher's patterns: the usual one if it fits.

@@ -36,7 +36,7 @@ type patient struct {
 
 // configuration is the text of the Caddyfile, with secrets from files.
 func (p *patient) configuration(account string) string {
-	return "{\n\tadmin off\n\tpersist_config off\n\thttp_port " + p.port + "\n\tlog {\n\t\toutput file " + p.log + "\n\t}\n\twhatsapp_flows {\n\t\taccount default {\n" + account + "\n\t\t}\n\t}\n}\n" +
+	return "{\n\tadmin off\n\tpersist_config off\n\thttp_port " + p.port + "\n\tlog {\n\t\toutput file " + p.log + " {\n\t\t\troll_disabled\n\t\t}\n\t}\n\twhatsapp_flows {\n\t\taccount default {\n" + account + "\n\t\t}\n\t}\n}\n" +
 		"http://127.0.0.1:" + p.port + " {\n\tlog\n\twhatsapp_webhook /webhooks/whatsapp\n\twhatsapp_flow /flows/endpoint/* {\n\t\tendpoint engine\n\t\tflows testdata/flows\n\t}\n}\n"
 }
 

@@ -72,6 +72,7 @@ type accountKey struct {
 	fingerprint string // SHA-256 of the public key, hex
 	source      string // where it was read: a file, an option, a variable
 	origin      origin
+	weakness    string // of the encryption it was read from; "" if there is none
 	use         *keyUse
 }
 

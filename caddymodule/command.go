@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"errors"
+
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 )
@@ -20,4 +22,16 @@ func init() {
 			}
 		},
 	})
+}
+
+// exit ends a command that has said all there is to say with a code of its own.
+func exit(cmd *cobra.Command, code int) error {
+	cmd.SilenceErrors = true
+	switch code {
+	case 0:
+		return nil
+	case 1:
+		return errors.New("something is not as it should be") // Caddy makes 1 of every error
+	}
+	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, nil)
 }

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -103,18 +102,4 @@ func isDevice(f *os.File) bool {
 func misused(cmd *cobra.Command, what string) error {
 	fmt.Fprintf(os.Stderr, "%s: %s; %s --help tells more\n", cmd.Name(), what, cmd.CommandPath())
 	return exit(cmd, simulate.Misused)
-}
-
-var errFailed = errors.New("something did not go as expected")
-
-// exit ends a command whose run has said what there was to say.
-func exit(cmd *cobra.Command, code int) error {
-	cmd.SilenceErrors = true
-	switch code {
-	case simulate.Passed:
-		return nil
-	case simulate.Failed:
-		return errFailed // Caddy exits with 1
-	}
-	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, nil)
 }

@@ -161,6 +161,9 @@ func (r keyReader) add(pem, passphrase []byte, source string) error {
 		if ready, err = newAccountKey(key); err != nil {
 			return err
 		}
+		if format, err := flowcrypto.Inspect(pem); err == nil && format.Encrypted() {
+			ready.weakness = format.Weakness
+		}
 	}
 	ready.source, ready.origin, ready.use = source, of, useOf(r.account, ready.fingerprint, r.loadedAt)
 	for i := range r.keys {

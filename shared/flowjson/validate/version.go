@@ -71,3 +71,21 @@ func findRelease(v Version) *release {
 	}
 	return nil
 }
+
+// Frozen says since when a version of Flow JSON cannot be published any more, as
+// a day in words; empty for one that can. Messages with a frozen one still open.
+// known is false for a version that Meta had not published when this was written.
+func Frozen(version string) (since string, known bool) {
+	v, err := parseVersion(version)
+	if err != nil {
+		return "", false
+	}
+	r := findRelease(v)
+	if r == nil {
+		return "", false
+	}
+	return r.frozen, true
+}
+
+// Newest is the newest version of Flow JSON that is known here.
+func Newest() Version { return newest }

@@ -33,6 +33,7 @@ type commands struct {
 	Meta       metaCommands     `cmd:"" help:"Set up Meta's side: flows, webhooks, messages, numbers, health."`
 	Import     importCommands   `cmd:"" help:"Move an installation of another project in."`
 	Erase      eraseCommand     `cmd:"" help:"Erase one person's data everywhere, and say what is left."`
+	Doctor     doctorCommand    `cmd:"" help:"Look at all that the worker needs, and say what is wrong and how to mend it."`
 	Version    versionCommand   `cmd:"" help:"Print the version."`
 }
 
@@ -72,6 +73,9 @@ func run(p *process, args []string) int {
 		err = command.Run(p)
 	} else {
 		err = fmt.Errorf("%w: see `%s --help`", err, nearest(err))
+	}
+	if code := exitWith(0); errors.As(err, &code) {
+		return int(code)
 	}
 	if err != nil {
 		return fail(p.stderr, err)

@@ -135,7 +135,7 @@ func TestMigrateUpDownAndStatus(t *testing.T) {
 	env["REDIS_URL"] = "redis://127.0.0.1:1"
 	for _, args := range [][]string{
 		{"callbacks", "list"}, {"callbacks", "add", "crm", "https://crm.example.com"}, {"flows", "load", dir}, {"deliveries", "list"},
-		{"deliveries", "replay", "--endpoint", "crm"}, {"dead", "list"}, {"dead", "requeue", "--all"}, {"erase", "--user-id", "US.ADA"},
+		{"deliveries", "replay", "--endpoint", "crm"}, {"dead", "list"}, {"dead", "requeue", "--all"},
 	} {
 		if code, _, stderr := execute(t, env, args...); code != 1 || !strings.Contains(stderr, "run `worker migrate up`") || strings.Contains(stderr, "SQLSTATE") {
 			t.Errorf("%s of an empty database: %d %s", strings.Join(args, " "), code, stderr)

@@ -22,10 +22,6 @@ type endpoint struct {
 	pause   int32 // seconds before the first attempt
 }
 
-func (e endpoint) wantsAccount(account string) bool {
-	return e.Account == eventtype.AnyAccount || e.Account == account
-}
-
 // readEndpoints is part of each transaction: an event goes to the endpoints that
 // there are when it is stored. Those that wait, paused or disabled, get theirs.
 func readEndpoints(ctx context.Context, tx pgx.Tx) ([]endpoint, error) {

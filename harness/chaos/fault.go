@@ -47,7 +47,7 @@ type Fault struct {
 
 // All are the faults in the order of their numbers.
 func All() []Fault {
-	all := slices.Concat(killFaults(), postgresFaults(), redisFaults(), topologyFaults(), networkFaults(), workerFaults(), deliveryFaults(), bothFaults())
+	all := slices.Concat(killFaults(), postgresFaults(), redisFaults(), topologyFaults(), networkFaults(), workerFaults(), deliveryFaults(), bothFaults(), soakFaults())
 	slices.SortStableFunc(all, func(a, b Fault) int { return a.Number - b.Number })
 	return all
 }

@@ -101,7 +101,14 @@ func (migrateStatus) Run(p *process) error {
 // withTables is withDatabase for what needs the tables to be there: it says what
 // to do when they are not.
 func withTables(p *process, do func(context.Context, *pgxpool.Pool) error) error {
-	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error { return endpoint.Missing(do(ctx, pool)) })
+	return withDatabase(p, func(ctx context.Context, pool *pgxpool.Pool) error {
+		reading, err := pgxpool.NewWithConfig(ctx, store.Reading(pool)) // what is looked for may be anywhere
+		if err != nil {
+			return err
+		}
+		defer reading.Close()
+		return endpoint.Missing(do(ctx, reading))
+	})
 }
 
 // withDatabase opens Postgres for a command that ends, and does not wait for

@@ -56,7 +56,7 @@ func TestBoundsOfRules(t *testing.T) {
 			if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "aaaaaaaa") {
 				t.Errorf("the error repeats what the user typed: %v", err)
 			}
-			if spent := time.Since(started); spent > 30*time.Second {
+			if spent := time.Since(started); spent > 2*time.Second {
 				t.Errorf("it took %s", spent)
 			}
 			if s.Vars != nil {
@@ -78,7 +78,7 @@ func TestALargeAnswerInALoop(t *testing.T) {
 	if _, err := Answer(context.Background(), def, s, req, Env{Now: noon}); err != nil {
 		t.Error(err)
 	}
-	if spent := time.Since(started); spent > 30*time.Second {
+	if spent := time.Since(started); spent > 2*time.Second {
 		t.Errorf("it took %s", spent)
 	}
 }
@@ -105,7 +105,7 @@ func TestFilesThatAreTooMuch(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), test.err) {
 				t.Errorf("got %.300v", err)
 			}
-			if spent := time.Since(started); spent > 30*time.Second {
+			if spent := time.Since(started); spent > 5*time.Second {
 				t.Errorf("it took %s", spent)
 			}
 		})

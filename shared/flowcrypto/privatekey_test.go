@@ -271,7 +271,7 @@ func TestCostlyKeyDerivationIsRefusedAtOnce(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, expected an error with %q", err, c.want)
 			}
-			if took := time.Since(start); took > 20*time.Second {
+			if took := time.Since(start); took > time.Second {
 				t.Errorf("it took %s", took)
 			}
 		})

@@ -219,7 +219,7 @@ func TestHostileExpressionsEndSoon(t *testing.T) {
 		for _, d := range []dialect{nestedDialect, conditionDialect} {
 			start := time.Now()
 			_, err := parseExpression(text, d, known)
-			if took := time.Since(start); took > 30*time.Second {
+			if took := time.Since(start); took > 2*time.Second {
 				t.Errorf("%s: took %s", name, took)
 			}
 			if err != nil && len(err.Error()) > 1000 {

@@ -185,7 +185,7 @@ func TestALogicThatBooksBooksOnceWhenAnotherRequestGetsInBetween(t *testing.T) {
 }
 
 func TestManyUsersWhoAskForTheSameDayAreOneCall(t *testing.T) {
-	const users = 16 // few enough for a busy machine to serve in time
+	const users = 64
 	api := newCalendar(t)
 	arrived, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once

@@ -128,8 +128,12 @@ func TestSentinelFailover(t *testing.T) {
 		}
 		return true
 	})
+	took := time.Since(died)
 	t.Logf("%d entries were safe; Redis took appends %s after the death of the primary, and all was stored after %s",
-		len(safe), accepted.Round(time.Millisecond), time.Since(died).Round(time.Millisecond))
+		len(safe), accepted.Round(time.Millisecond), took.Round(time.Millisecond))
+	if took > 15*time.Second {
+		t.Errorf("reading went on after %s, expected within 15 s", took)
+	}
 	s.eventuallyEmpty()
 	testkit.Eventually(t, "progress of every reader", func() bool { return time.Since(r.Progress()) < time.Second })
 }
@@ -210,7 +214,11 @@ func TestHalfOpenConnection(t *testing.T) {
 	s.add(s.keys.Events(0), 50)
 	proxy.BlackHole(false) // what was open stays swallowed
 	testkit.Eventually(t, "the entries are stored over a new connection", func() bool { return len(s.storedIDs()) == 50 })
-	t.Logf("stored %s after the connections went dead", time.Since(vanished).Round(time.Millisecond))
+	took := time.Since(vanished)
+	t.Logf("stored %s after the connections went dead", took.Round(time.Millisecond))
+	if limit := r.block + 10*time.Second + 2*time.Second; took > limit {
+		t.Errorf("noticed after %s, expected within %s", took, limit)
+	}
 	if logs.Len() == 0 {
 		t.Error("nothing in the log")
 	}

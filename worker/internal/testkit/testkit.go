@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long Eventually waits: far more than anything takes.
-const patience = time.Minute
+const patience = 15 * time.Second
 
 func required(t testing.TB, name, server string) string {
 	t.Helper()

@@ -50,8 +50,9 @@ func bothAway(ctx context.Context, s *Scene) error {
 		if err := errors.Join(s.Stack.Redis.Restart(ctx), s.Stack.Postgres.Restart(ctx)); err != nil {
 			return err
 		}
+		from := s.Producer.Position()
 		s.Producer.Start(s.Rate())
-		if _, err := s.resumed(ctx); err != nil {
+		if err := s.resumed(ctx, from); err != nil {
 			return err
 		}
 		if err := pause(ctx, Pick(s, time.Second, 5*time.Second)); err != nil {

@@ -50,7 +50,7 @@ func (s *Scene) stopAt(ctx context.Context, w *Worker, point string) error {
 	if err := w.Launch("WORKER_FAILPOINT=" + point); err != nil {
 		return err
 	}
-	if err := s.Producer.Add(ctx, Pick(s, 300, 1000)); err != nil {
+	if err := s.Producer.Add(ctx, Pick(s, 300, 3000)); err != nil {
 		return err
 	}
 	_, err = until(ctx, 30*time.Second, "the worker stops at "+point, func(context.Context) error {

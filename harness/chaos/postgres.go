@@ -62,13 +62,14 @@ func postgresKilled(ctx context.Context, s *Scene) error {
 		if err := s.Stack.Postgres.Kill(); err != nil {
 			return err
 		}
+		from := s.Producer.Position()
 		if err := s.outage(ctx, Pick(s, time.Second, 5*time.Second)); err != nil {
 			return err
 		}
 		if err := s.Stack.Postgres.Restart(ctx); err != nil {
 			return err
 		}
-		if _, err := s.resumed(ctx); err != nil {
+		if err := s.resumed(ctx, from); err != nil {
 			return err
 		}
 		s.MaxExpired += inFlight
@@ -117,6 +118,7 @@ func postgresAway(ctx context.Context, s *Scene) error {
 	if err := s.Stack.Postgres.Stop(); err != nil {
 		return err
 	}
+	from := s.Producer.Position()
 	s.MaxExpired = inFlight
 	away := Pick(s, 18*time.Second, 2*time.Minute)
 	if s.Long {
@@ -161,7 +163,7 @@ func postgresAway(ctx context.Context, s *Scene) error {
 		return err
 	}
 	back := time.Now()
-	if _, err := s.resumed(ctx); err != nil {
+	if err := s.resumed(ctx, from); err != nil {
 		return err
 	}
 	if _, err := s.ReadUp(ctx, s.Patience); err != nil {
@@ -213,7 +215,7 @@ func commitsCut(ctx context.Context, s *Scene) error {
 	}
 	p.Mend()
 	s.MaxExpired = int(p.Commits()) * inFlight // each may have been that of a claim
-	if _, err := s.resumed(ctx); err != nil {
+	if err := s.resumed(ctx, s.Producer.Position()); err != nil {
 		return err
 	}
 	s.Note("%d COMMITs lost their answer; %g entries at least were committed, written again and found to be there", p.Commits(), again)
@@ -263,13 +265,14 @@ func (s *Scene) refused(ctx context.Context, w *Worker, what string, spoil, mend
 		}
 		return err
 	})
+	from := s.Producer.Position()
 	if err == nil {
 		err = s.outage(ctx, Pick(s, time.Second, 10*time.Second))
 	}
 	if err = errors.Join(err, mend()); err != nil {
 		return err
 	}
-	took, err := s.resumed(ctx)
+	took, err := s.Beyond(ctx, time.Minute, from)
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// position is the number of an entry on each shard: of the last that the producer
-// has tried to append, or that is committed.
+// position is the number of the last entry that the producer has tried to append
+// to each shard.
 type position []uint64
 
 // UnderLoad returns when the workers are storing what the producer appends, on
@@ -30,8 +30,14 @@ func (s *Scene) Beyond(ctx context.Context, patience time.Duration, from positio
 		}
 	}
 	return until(ctx, patience, "every shard commits what is appended", func(ctx context.Context) error {
-		seen, err := s.committed(ctx)
+		rows, err := s.db.Query(ctx, "SELECT shard, upper(seen) - 1 FROM stream_sources WHERE src = $1 AND NOT isempty(seen)", s.Producer.source)
 		if err != nil {
+			return err
+		}
+		seen := make(position, len(from))
+		var shard int32
+		var last uint64
+		if _, err := pgx.ForEachRow(rows, []any{&shard, &last}, func() error { seen[shard] = last; return nil }); err != nil {
 			return err
 		}
 		var behind []int32
@@ -47,37 +53,14 @@ func (s *Scene) Beyond(ctx context.Context, patience time.Duration, from positio
 	})
 }
 
-// committed is the last entry of each shard that is committed.
-func (s *Scene) committed(ctx context.Context) (position, error) {
-	rows, err := s.db.Query(ctx, "SELECT shard, upper(seen) - 1 FROM stream_sources WHERE src = $1 AND NOT isempty(seen)", s.Producer.source)
-	if err != nil {
-		return nil, err
+// resumed measures how long it takes until every shard commits what was appended
+// after a position.
+func (s *Scene) resumed(ctx context.Context, from position) error {
+	took, err := s.Beyond(ctx, time.Minute, from)
+	if err == nil {
+		s.Recovered(took)
 	}
-	seen := make(position, s.Keys.Shards())
-	var shard int32
-	var last uint64
-	_, err = pgx.ForEachRow(rows, []any{&shard, &last}, func() error { seen[shard] = last; return nil })
-	return seen, err
-}
-
-// resumed is how long it takes, from when what was away is back, until every shard
-// commits again. How long it takes to read what waited meanwhile is another matter:
-// of how much that was, and of the machine.
-func (s *Scene) resumed(ctx context.Context) (time.Duration, error) {
-	back := time.Now()
-	var from position
-	if _, err := until(ctx, 10*time.Second, "what is committed can be read", func(ctx context.Context) (err error) {
-		from, err = s.committed(ctx)
-		return err
-	}); err != nil {
-		return 0, err
-	}
-	if _, err := s.Beyond(ctx, time.Minute, from); err != nil {
-		return 0, err
-	}
-	took := time.Since(back)
-	s.Recovered(took)
-	return took, nil
+	return err
 }
 
 // arrived is how many numbers of entries are committed as seen.

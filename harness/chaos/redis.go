@@ -51,13 +51,14 @@ func redisKilled(ctx context.Context, s *Scene) error {
 		if err := s.Stack.Redis.Kill(); err != nil {
 			return err
 		}
+		from := s.Producer.Position()
 		if err := pause(ctx, Pick(s, 500*time.Millisecond, 5*time.Second)); err != nil {
 			return err
 		}
 		if err := s.Stack.Redis.Restart(ctx); err != nil {
 			return err
 		}
-		if _, err := s.resumed(ctx); err != nil {
+		if err := s.resumed(ctx, from); err != nil {
 			return err
 		}
 	}
@@ -95,8 +96,9 @@ func redisEmptied(ctx context.Context, s *Scene) error {
 		return err
 	}
 	back := time.Now()
+	from := s.Producer.Position()
 	s.Producer.Start(s.Rate())
-	if _, err := s.resumed(ctx); err != nil {
+	if err := s.resumed(ctx, from); err != nil {
 		return err
 	}
 	s.Note("commits again %s after Redis was back, empty", duration(time.Since(back)))

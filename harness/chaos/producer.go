@@ -70,6 +70,9 @@ func newProducer(redisURL string, keys keyspace.Keys) (*Producer, error) {
 	o.MaxRetries = -1 // a command that is sent again appends twice
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = time.Second, 2*time.Second, 2*time.Second
 	o.DialerRetries = 1
+	// After so many failed dials the pool tries once a second, and what comes later
+	// than Redis would count as the worker's recovery.
+	o.PoolSize, o.PipelinePoolSize = 1<<14, -1
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	run := strings.ToLower(rand.Text()[:8])
 	return &Producer{

@@ -88,7 +88,7 @@ func weigh(entries []Entry) int {
 
 // store writes until it succeeds: no error of the database may cost an entry.
 func (r *Readers) store(ctx context.Context, group []*batch, entries []Entry) ([]Dead, error) {
-	pause := backoff{first: 50 * time.Millisecond, limit: 2 * time.Second}
+	pause := backoff{first: 50 * time.Millisecond, limit: 500 * time.Millisecond}
 	for {
 		if ctx.Err() != nil {
 			return nil, errAbandoned

@@ -42,7 +42,7 @@ type reader struct {
 // that are pending under its own name: a reply that was lost on its way has left
 // them there.
 func (r *reader) run(ctx context.Context) {
-	pause := backoff{first: 100 * time.Millisecond, limit: time.Second}
+	pause := backoff{first: 100 * time.Millisecond, limit: 250 * time.Millisecond}
 	r.swept = time.Now().Add(min(firstSweep, r.set.config.SweepEvery) - r.set.config.SweepEvery)
 	for ctx.Err() == nil {
 		err := r.follow(ctx, &pause)

@@ -14,6 +14,9 @@ import (
 // a blocked read (go-redis 2556), so it bounds how long stopping takes.
 const blockFor = time.Second
 
+// dialsBeforeRest is two minutes of every reader's tries.
+const dialsBeforeRest = 1 << 14
+
 // Readers reads every stream of every shard.
 type Readers struct {
 	config  Config
@@ -95,9 +98,12 @@ func (r *Readers) Progress() time.Time {
 func (r *Readers) newClient() redis.UniversalClient {
 	o := r.config.Redis
 	o.ClientName = clientName(r.config.Consumer)
-	// Of a cluster each node has a pool of this size: all streams may be on one.
-	o.PoolSize = len(r.readers) + r.config.Writers + 2
-	o.MinIdleConns = 0
+	// Connections are as many as there are readers, writers and a few, whatever the
+	// size of the pool. But it is also the number of failed dials after which the
+	// pool asks for a server that is gone no more than once a second (go-redis),
+	// and the streams would be read that much later when it is back.
+	o.PoolSize = dialsBeforeRest
+	o.MinIdleConns, o.PipelinePoolSize = 0, -1 // and no second pool for pipelines
 	// Readers use theirs all the time. One that is left over may have died without
 	// a word meanwhile, which would cost whoever takes it ReadTimeout.
 	o.ConnMaxIdleTime = 3 * time.Second

@@ -15,6 +15,10 @@ const (
 	maxBytes   = 4 << 20
 )
 
+// backlogEntries is how many entries of a backlog a reader has in hand at once:
+// a transaction has costs of its own, which with 64 entries are a tenth of it.
+const backlogEntries = 256
+
 // errAbandoned is the fate of a batch that could not be stored in time after a
 // stop. Its entries stay pending under this consumer's name.
 var errAbandoned = errors.New("stopped before the batch was stored")

@@ -16,12 +16,13 @@ import (
 
 // reader reads one stream.
 type reader struct {
-	set    *Readers
-	shard  int
-	key    string
-	count  int64 // entries in one read, at most
-	client redis.UniversalClient
-	work   chan<- *batch
+	set     *Readers
+	shard   int
+	key     string
+	count   int64 // entries in one read, at most
+	backlog int64 // entries in hand, at most
+	client  redis.UniversalClient
+	work    chan<- *batch
 
 	// server is the client of the one server that has the stream now, in a
 	// cluster that of a node. A cluster's own client sends a command again when
@@ -116,11 +117,32 @@ func (r *reader) locate(ops context.Context) error {
 	return nil
 }
 
-// read reads new entries.
+// read reads new entries: what there is, and of a backlog so many that a
+// transaction pays, read by read so that large ones are met early.
 func (r *reader) read(ops context.Context) ([]Entry, error) {
+	var entries []Entry
+	for weight, block := 0, r.set.block; ; block = -1 {
+		limit := r.batchLimit()
+		more, err := r.readOnce(ops, limit, block)
+		if err != nil {
+			return nil, err // what was read is pending
+		}
+		entries, weight = append(entries, more...), weight+weigh(more)
+		if int64(len(more)) < limit || int64(len(entries)) >= r.backlog || weight >= maxBytes/2 {
+			break
+		}
+	}
+	if len(entries) > 0 {
+		failpoint.Hit(failpoint.AfterRead)
+	}
+	return entries, nil
+}
+
+// readOnce waits for entries at most block; not at all if it is negative.
+func (r *reader) readOnce(ops context.Context, limit int64, block time.Duration) ([]Entry, error) {
 	streams, err := r.server.XReadGroup(ops, &redis.XReadGroupArgs{
 		Group: keyspace.Group, Consumer: r.set.config.Consumer,
-		Streams: []string{r.key, ">"}, Count: r.batchLimit(), Block: r.set.block,
+		Streams: []string{r.key, ">"}, Count: limit, Block: block,
 	}).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
@@ -133,9 +155,6 @@ func (r *reader) read(ops context.Context) ([]Entry, error) {
 		for _, m := range s.Messages {
 			entries = append(entries, newEntry(r.key, r.shard, m))
 		}
-	}
-	if len(entries) > 0 {
-		failpoint.Hit(failpoint.AfterRead)
 	}
 	return entries, nil
 }

@@ -39,8 +39,8 @@ func New(c Config) (*Readers, error) {
 	r := &Readers{config: c, metrics: newMetrics(c.Metrics), gate: newGate(), quiet: &throttle{every: 5 * time.Second}, block: blockFor}
 	for shard := range c.Keys.Shards() {
 		r.readers = append(r.readers,
-			&reader{set: r, shard: shard, key: c.Keys.Events(shard), count: 64},
-			&reader{set: r, shard: shard, key: c.Keys.LargeEvents(shard), count: 1})
+			&reader{set: r, shard: shard, key: c.Keys.Events(shard), count: 64, backlog: backlogEntries},
+			&reader{set: r, shard: shard, key: c.Keys.LargeEvents(shard), count: 1, backlog: 1})
 	}
 	return r, nil
 }

@@ -85,7 +85,7 @@ func TestDatabaseDown(t *testing.T) {
 		t.Errorf("%d entries left, expected all 500", n)
 	}
 	pending, err := s.client.XPending(t.Context(), key, keyspace.Group).Result()
-	if err != nil || pending.Count > 64 {
+	if err != nil || pending.Count > backlogEntries {
 		t.Errorf("%v pending (%v), expected one batch at most", pending, err)
 	}
 	s.add(key, 100)

@@ -54,6 +54,7 @@ func (serveCommand) Run(p *process) error {
 	if err != nil {
 		return err
 	}
+	tuneMemory()
 	log := newLog(p.stderr, s.LogLevel)
 	defer log.Sync() //nolint:errcheck // stderr of a terminal cannot be synced
 	redis.SetLogger(redisLog{log.Named("redis")})

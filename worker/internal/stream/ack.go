@@ -17,8 +17,9 @@ import (
 const deadLimit = 100_000
 
 // acknowledge takes committed entries out of the stream, and dead ones over to
-// the dead stream. On an error they are still pending and come again; being
-// stored already, they then change nothing.
+// the dead stream. On an error they are still pending and come again, to this
+// process to be acknowledged only, to another to be stored, which then changes
+// nothing.
 func (r *reader) acknowledge(ops context.Context, entries []Entry, dead []Dead) error {
 	isDead := make(map[string]bool, len(dead))
 	for _, d := range dead {
@@ -31,6 +32,7 @@ func (r *reader) acknowledge(ops context.Context, entries []Entry, dead []Dead) 
 		}
 	}
 	if err := r.remove(ops, ids); err != nil {
+		r.committed = ids
 		return err
 	}
 	for _, d := range dead {
@@ -38,6 +40,16 @@ func (r *reader) acknowledge(ops context.Context, entries []Entry, dead []Dead) 
 			return err
 		}
 	}
+	return nil
+}
+
+// acknowledgeCommitted makes up for an acknowledgement that failed, so that after
+// Redis was away nobody stores again what is stored.
+func (r *reader) acknowledgeCommitted(ops context.Context) error {
+	if err := r.remove(ops, r.committed); err != nil {
+		return err
+	}
+	r.committed = nil
 	return nil
 }
 

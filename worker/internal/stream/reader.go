@@ -30,13 +30,14 @@ type reader struct {
 	// reply in the pending list.
 	server redis.UniversalClient
 
-	progress atomic.Int64     // Unix ms of the last answer after which nothing was left in hand
-	created  bool             // the group has existed while this process ran
-	looked   time.Time        // last look for entries that others left pending
-	cursor   string           // where that look goes on
-	swept    time.Time        // last look for consumers that are gone
-	size     int              // bytes of an entry, as of the last reads
-	charged  map[string]int64 // counts of pending entries before this process raised them; see trial
+	progress  atomic.Int64     // Unix ms of the last answer after which nothing was left in hand
+	created   bool             // the group has existed while this process ran
+	looked    time.Time        // last look for entries that others left pending
+	cursor    string           // where that look goes on
+	swept     time.Time        // last look for consumers that are gone
+	size      int              // bytes of an entry, as of the last reads
+	committed []string         // ids that are stored and could not be acknowledged
+	charged   map[string]int64 // counts of pending entries before this process raised them; see trial
 }
 
 // run reads until ctx ends. After every error it begins again with the entries
@@ -75,6 +76,9 @@ func (r *reader) follow(ctx context.Context, pause *backoff) error {
 	ops := context.WithoutCancel(ctx)
 	r.set.gate.wait(ctx)
 	if err := r.locate(ops); err != nil {
+		return err
+	}
+	if err := r.acknowledgeCommitted(ops); err != nil {
 		return err
 	}
 	if err := r.drain(ctx, ops); err != nil {

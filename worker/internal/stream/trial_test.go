@@ -310,6 +310,42 @@ func TestRedisGoesWhileTheDatabaseIsAway(t *testing.T) {
 	s.eventuallyStored(20)
 }
 
+// What was committed while Redis went away is acknowledged when it is back, not
+// stored again: of a backlog that would be work for as long as it took.
+func TestRedisGoesBetweenCommitAndAcknowledgement(t *testing.T) {
+	t.Parallel()
+	server := testkit.StartRedis(t)
+	proxy := testkit.NewProxy(t, server.Address)
+	proxy.Open()
+	s := onOwn(t, redis.UniversalOptions{Addrs: []string{proxy.Address}}, 1)
+	s.client = server.Client()
+	key := s.keys.Events(0)
+	s.add(key, 300)
+	s.leavePending(key, "w", 10, 1) // the same holds of these
+	for range 2 {
+		gone := make(chan struct{})
+		s.setFail(func([]Entry) ([]Dead, error) {
+			proxy.Cut()
+			s.setFail(nil)
+			close(gone)
+			return nil, nil
+		})
+		if s.storedIDs() == nil {
+			s.run()
+		} else {
+			s.add(key, 10)
+		}
+		<-gone
+		failed := s.metric("stream_read_errors_total")
+		testkit.Eventually(t, "reading fails", func() bool { return s.metric("stream_read_errors_total") > failed })
+		proxy.Open()
+	}
+	s.eventuallyEmpty()
+	if ids := s.storedIDs(); len(ids) != 310 {
+		t.Errorf("%d entries were stored, expected each of 310 once", len(ids))
+	}
+}
+
 // A network that loses the very commands that put a count back, again and again:
 // the process is alive, so nothing may count against what it stores.
 func TestCommandsThatAreLost(t *testing.T) {

@@ -20,6 +20,9 @@ WORKER_TAGS ?=
 # (OpenSSL) where it can be built and crypto/rsa elsewhere; libcrypto fails where
 # it cannot be built; go is crypto/rsa.
 RSA ?= auto
+ifeq ($(filter auto libcrypto go,$(RSA)),)
+$(error RSA is "$(RSA)", expected auto, libcrypto or go)
+endif
 LIBCRYPTO_NEEDS := a C compiler and the headers of OpenSSL 3.0 or newer (Debian, Ubuntu: sudo apt-get install gcc libc6-dev libssl-dev)
 
 # A condition of the shell: whether to build with libcrypto. The package itself

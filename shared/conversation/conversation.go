@@ -49,13 +49,14 @@ const (
 	DoPing     = "ping"     // is Meta's health check
 	DoTap      = "tap"      // fills the form of the screen and taps a button
 	DoReport   = "report"   // tells the endpoint that an answer was refused
+	DoOpen     = "open"     // opens the flow on a screen that the message names
 )
 
 // Step is one thing the phone does, and what must come of it.
 type Step struct {
-	Do   string         `yaml:"do"`             // init, exchange, back, ping, tap or report
+	Do   string         `yaml:"do"`             // init, open, exchange, back, ping, tap or report
 	From string         `yaml:"from,omitempty"` // the screen the phone is on; optional with init and tap, none with ping
-	Send map[string]any `yaml:"send,omitempty"` // the payload of an exchange
+	Send map[string]any `yaml:"send,omitempty"` // the payload of an exchange, the data of an open
 
 	// Enter is what the user enters before a tap, by the names of the inputs,
 	// and Button the label of what is tapped; empty is the footer.
@@ -166,16 +167,16 @@ func (s *Step) check() error {
 // checkDoing checks what the phone does.
 func (s *Step) checkDoing() error {
 	switch s.Do {
-	case DoInit, DoExchange, DoBack, DoPing, DoTap, DoReport:
+	case DoInit, DoExchange, DoBack, DoPing, DoTap, DoReport, DoOpen:
 	default:
-		return fmt.Errorf("do is %q, expected init, exchange, back, ping, tap or report", s.Do)
+		return fmt.Errorf("do is %q, expected init, open, exchange, back, ping, tap or report", s.Do)
 	}
-	needs := s.Do == DoExchange || s.Do == DoBack || s.Do == DoReport
+	needs := s.Do == DoExchange || s.Do == DoBack || s.Do == DoReport || s.Do == DoOpen
 	switch {
 	case needs && s.From == "":
 		return fmt.Errorf("%s needs from, the screen the phone is on", s.Do)
-	case s.Send != nil && s.Do != DoExchange:
-		return errors.New("send is the payload of an exchange and of nothing else")
+	case s.Send != nil && s.Do != DoExchange && s.Do != DoOpen:
+		return errors.New("send is the payload of an exchange, or the data of an open, and of nothing else")
 	case (s.Enter != nil || s.Button != "") && s.Do != DoTap:
 		return errors.New("enter and button belong to a tap")
 	case (s.Error != "") != (s.Do == DoReport):

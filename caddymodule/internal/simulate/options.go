@@ -63,6 +63,7 @@ type Options struct {
 	UserName string
 	Screen   string // opens with navigate on it
 	Data     string // what the message carries then
+	Save     string // a file for what was done, as a script
 
 	Users    int
 	Rate     float64
@@ -75,6 +76,9 @@ type World struct {
 	Out, Err io.Writer
 	Env      setting.Source
 	Now      func() time.Time
+	// Pause waits for requests and webhooks that are not due yet; nil waits in
+	// real time.
+	Pause    func(context.Context, time.Duration) error
 	Terminal bool // a person reads Err, so that a line may be written over
 	Echo     bool // In is no keyboard, whose terminal shows what is typed
 }
@@ -83,6 +87,7 @@ type World struct {
 type subject struct {
 	Options
 	World
+	progressTo  io.Writer // World.Err as it was, for a line that is written over
 	name        string
 	definition  *flow.Definition
 	screens     *screen.Flow
@@ -95,14 +100,23 @@ type subject struct {
 // Run runs the command and returns its exit code. What went wrong has been
 // written by then.
 func Run(ctx context.Context, o Options, w World) int {
+	out, progress := w.Out, w.Err
+	w.Out, w.Err = people{w.Out}, people{w.Err}
+	if o.JSON {
+		w.Out = programs{out}
+	}
+	if w.Pause == nil {
+		w.Pause = pause
+	}
 	s, err := prepare(o, w)
 	if err != nil {
 		fmt.Fprintln(w.Err, "simulate:", err)
 		return Misused
 	}
+	s.progressTo = progress
 	defer s.transport.close()
 	switch {
-	case o.Users > 0 || o.Rate > 0:
+	case o.isLoad():
 		return s.load(ctx)
 	case o.Script != "":
 		return s.script(ctx)
@@ -115,14 +129,20 @@ func Run(ctx context.Context, o Options, w World) int {
 // anything is sent.
 func prepare(o Options, w World) (*subject, error) {
 	s := &subject{Options: o, World: w}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	if err := s.readFlow(); err != nil {
 		return nil, err
 	}
 	if err := checkURL("--endpoint", o.Endpoint); err != nil {
 		return nil, err
 	}
-	if o.Endpoint == "" && (o.Script != "" || o.Users > 0 || s.definition.Flow().DataAPIVersion != "") {
+	switch hasEndpoint := s.definition.Flow().DataAPIVersion != ""; {
+	case o.Endpoint == "" && hasEndpoint:
 		return nil, errors.New("no --endpoint, and the flow has one: give the URL that WhatsApp is to call")
+	case o.Endpoint == "" && o.isLoad():
+		return nil, errors.New("no --endpoint: there is nothing to put a load on")
 	}
 	if o.Webhook != "" {
 		if err := checkURL("--webhook", o.Webhook); err != nil {
@@ -233,10 +253,16 @@ func (s *subject) secret(flag, file, variable string) ([]byte, error) {
 }
 
 func (s *subject) newPhone(token string) *phone.Phone {
-	return &phone.Phone{
+	p := &phone.Phone{
 		PublicKey: s.key, AppSecret: s.appSecret, Token: token, Flow: s.definition,
-		Send: s.transport.to(s.Endpoint), KeySource: s.readKey, Timeout: s.Timeout,
+		Send: s.transport.to(s.Endpoint), KeySource: s.readKey, Timeout: s.Timeout, Pause: s.Pause,
 	}
+	if s.Endpoint == "" { // a flow that asks nobody; a script may think otherwise
+		p.Before = func(context.Context) error {
+			return errors.New("the flow has no endpoint that could be asked: open it with `do: open`, go on with `do: tap`")
+		}
+	}
+	return p
 }
 
 // postman delivers webhooks as the flags say; nil without --webhook.
@@ -246,7 +272,7 @@ func (s *subject) postman() *phone.Postman {
 	}
 	p := &phone.Postman{
 		Send: s.transport.to(s.Webhook), AppSecret: s.appSecret, Copies: s.WebhookCopies, Delay: s.WebhookDelay,
-		Timeout: s.Timeout, Clock: s.Now, Pause: pause,
+		Timeout: s.Timeout, Clock: s.Now, Pause: s.Pause,
 		From: phone.Completion{WABA: s.WABA, PhoneNumberID: s.PhoneNumberID, DisplayPhone: s.PhoneNumberID, Phone: s.From, UserID: s.UserID, Name: s.UserName},
 	}
 	if s.WebhookShuffle {
@@ -347,7 +373,7 @@ func (s *subject) write(report *conversation.Report) error {
 		if err := report.WriteJUnit(&b); err != nil {
 			return fmt.Errorf("--junit: %w", err)
 		}
-		if err := os.WriteFile(s.JUnit, b.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(s.JUnit, hideTokens(b.Bytes()), 0o644); err != nil {
 			return fmt.Errorf("--junit: %w", err)
 		}
 	}

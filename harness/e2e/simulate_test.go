@@ -1,14 +1,19 @@
 package e2e
 
 import (
+	"bytes"
+	"context"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -21,14 +26,7 @@ func TestSimulateGuide(t *testing.T) {
 	t.Parallel()
 	s := start(t, site.Options{})
 	dir, temp := checkout(t), t.TempDir()
-	der, err := x509.MarshalPKIXPublicKey(&s.Secrets.PrivateKey.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := filepath.Join(temp, "flow.pub")
-	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	key := s.publicKeyFile(t)
 	guide := string(readFile(t, "docs/simulate.md"))
 	commands := indented(guide)
 	if len(commands) < 12 {
@@ -94,4 +92,76 @@ func TestSimulateExitCodes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a load says of the time that answers take agrees with the histogram that
+// the edge keeps of the same requests, at a rate and at as many as go.
+func TestALoadAgreesWithTheEdgesHistogram(t *testing.T) {
+	t.Parallel()
+	s := start(t, site.Options{})
+	key := s.publicKeyFile(t)
+	// Nobody else asks the edge meanwhile: start is done with it, and the worker
+	// does not.
+	for name, args := range map[string][]string{
+		"at a rate":        {"--users", "20", "--rate", "100", "--duration", "4s"},
+		"as many as go":    {"--users", "4", "--duration", "3s"},
+		"conversations":    {"--users", "8", "--duration", "3s", "--script", filepath.Join(root, "examples", "csat-feedback", "conversation.yaml")},
+		"more than can go": {"--users", "2", "--rate", "5000", "--duration", "2s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := s.flowSeconds(t)
+			args := append([]string{"whatsapp-flows", "simulate", filepath.Join(root, "examples", "csat-feedback"), "--endpoint", s.EdgeURL + "/flows/endpoint/csat-feedback", "--public-key", key, "--json"}, args...)
+			cmd := s.EdgeCommand(args...)
+			var said bytes.Buffer
+			cmd.Stderr = &said
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatalf("%v\n%s%s", err, said.String(), out)
+			}
+			var l measured
+			if err := json.Unmarshal(out, &l); err != nil || l.Requests == 0 {
+				t.Fatalf("%v: %s", err, out)
+			}
+			// The edge counts a request when its answer is on the way.
+			eventually(t, 5*time.Second, "the edge has counted every request", func(context.Context) error {
+				if n := s.flowSeconds(t).minus(before).count(); n < float64(l.Requests) {
+					return fmt.Errorf("%.0f of %d", n, l.Requests)
+				}
+				return nil
+			})
+			h := s.flowSeconds(t).minus(before)
+			if err := disagree(l, h); err != nil {
+				t.Errorf("%v\nthe load: %s\nthe edge: at most %v seconds: %v, together %.3f s", err, out, h.bounds, h.below, h.sum)
+			}
+			t.Logf("%d requests: p50 %.1f ms, p95 %.1f ms, p99 %.1f ms, mean %.2f ms; mean of the edge %.2f ms",
+				l.Requests, l.Milliseconds.P50, l.Milliseconds.P95, l.Milliseconds.P99, l.Milliseconds.Mean, h.sum/h.count()*1000)
+		})
+	}
+}
+
+func (s installation) flowSeconds(t *testing.T) histogram {
+	t.Helper()
+	metrics, err := s.Metrics(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := readHistogram(metrics, "caddy_whatsapp_flows_request_duration_seconds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// publicKeyFile is the key that would be uploaded to Meta.
+func (s installation) publicKeyFile(t *testing.T) string {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(&s.Secrets.PrivateKey.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := filepath.Join(t.TempDir(), "flow.pub")
+	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return key
 }

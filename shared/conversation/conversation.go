@@ -71,11 +71,11 @@ type Step struct {
 
 	Shows   string         `yaml:"shows,omitempty"`   // the screen that comes
 	Data    map[string]any `yaml:"data,omitempty"`    // of its data, at least this
-	Exactly map[string]any `yaml:"exactly,omitempty"` // its data, this and nothing else
+	Exactly Members        `yaml:"exactly,omitempty"` // its data, this and nothing else
 	Message string         `yaml:"message,omitempty"` // error_message; without it there must be none
 
-	Completes map[string]any `yaml:"completes,omitempty"` // the flow ends with exactly these params, besides flow_token
-	Closes    bool           `yaml:"closes,omitempty"`    // the flow ends without a message
+	Completes Members `yaml:"completes,omitempty"` // the flow ends with exactly these params, besides flow_token
+	Closes    bool    `yaml:"closes,omitempty"`    // the flow ends without a message
 
 	// Refused is the error key under which the phone refuses the answer.
 	Refused string `yaml:"refused,omitempty"`
@@ -84,6 +84,18 @@ type Step struct {
 	// Invalid are the inputs at which the phone itself shows an error, so that
 	// nothing is sent, and what the error says.
 	Invalid map[string]any `yaml:"invalid,omitempty"`
+}
+
+// Members are those of an object of which none is something else than no object:
+// completes: {} is a flow that ends with no params but its token.
+type Members map[string]any
+
+// IsZero tells YAML's omitempty so.
+func (m Members) IsZero() bool { return m == nil }
+
+// UnmarshalYAML keeps YAML from making every object inside of them Members too.
+func (m *Members) UnmarshalYAML(node *yaml.Node) error {
+	return node.Decode((*map[string]any)(m))
 }
 
 // Fetch is one request that an upstream gets, and its answer.

@@ -360,7 +360,7 @@ func (w *Words) expect(step Step, reply *phone.Reply) error {
 		if !reply.Ended || reply.Params == nil {
 			return fmt.Errorf("the answer is %s, expected SUCCESS with params", reply.Plaintext)
 		}
-		want := maps.Clone(step.Completes)
+		want := map[string]any(maps.Clone(step.Completes))
 		if w.known["token"] != "" {
 			want["flow_token"] = "{token}" // the client does not add it
 		}
@@ -389,7 +389,7 @@ func (w *Words) expect(step Step, reply *phone.Reply) error {
 		}
 	}
 	if step.Exactly != nil {
-		return w.Match("data", step.Exactly, data)
+		return w.Match("data", map[string]any(step.Exactly), data)
 	}
 	return w.matchMembers("data", step.Data, data)
 }

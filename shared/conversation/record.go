@@ -150,7 +150,7 @@ func (s *Step) Came(reply *phone.Reply, err error) bool {
 // HoldsPlaceholder says that a step holds text in braces that a script takes for
 // a placeholder.
 func (s *Step) HoldsPlaceholder() bool {
-	return holdsPlaceholder(s.Send) || holdsPlaceholder(s.Enter) || holdsPlaceholder(s.Completes) || holdsPlaceholder(s.Message)
+	return holdsPlaceholder(s.Send) || holdsPlaceholder(s.Enter) || holdsPlaceholder(map[string]any(s.Completes)) || holdsPlaceholder(s.Message)
 }
 
 // object reads a JSON object with its numbers as YAML has them; nil is none.

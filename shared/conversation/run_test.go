@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -348,6 +349,40 @@ func TestAStoredSessionBecomesAScript(t *testing.T) {
 	report := runner(definition, &phonetest.Endpoint{Definition: definition}).Run(t.Context(), conversations)
 	if !report.Passed() {
 		t.Errorf("%v:\n%s", report.Held[0].Err, text)
+	}
+}
+
+// What is written is what is read, also where it is empty or looks like something
+// else to YAML.
+func TestScriptsAreReadAsTheyWereWritten(t *testing.T) {
+	none := ""
+	c := conversation.Conversation{Name: "all: of it", User: conversation.User{ID: "1e3", Name: "- Ann"}, Steps: []conversation.Step{
+		{Do: "open", From: "A", Send: map[string]any{"no": "no", "day": "2026-11-24", "n": 1.5, "list": []any{}, "deep": map[string]any{"x": true}}, Shows: "A", Exactly: conversation.Members{}},
+		{Do: "tap", Enter: map[string]any{"a": "0x10", "b": "two\nlines ", "c": "~"}, Button: "Go: on", Invalid: map[string]any{"a": "*"}},
+		{Do: "tap", Expired: &none},
+		{Do: "tap", Completes: conversation.Members{}},
+	}}
+	text, err := conversation.Write([]conversation.Conversation{c}, []string{"a note"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := conversation.Read(text)
+	if err != nil || !reflect.DeepEqual(read, []conversation.Conversation{c}) {
+		t.Errorf("%v: read %+v of\n%s", err, read, text)
+	}
+	var recorded conversation.Recorded
+	if err := json.Unmarshal([]byte(`{"session":{"id":"s"},"steps":[{"kind":"step","action":"data_exchange","from":"A","outcome":"complete","answers":{},"params":{"flow_token":"t"}}]}`), &recorded); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err = conversation.FromSession(&recorded)
+	if err == nil {
+		text, err = conversation.Write([]conversation.Conversation{c}, nil)
+	}
+	if err == nil {
+		_, err = conversation.Read(text)
+	}
+	if err != nil {
+		t.Errorf("a session that ends with nothing but its token: %v\n%s", err, text)
 	}
 }
 

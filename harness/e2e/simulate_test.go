@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/x509"
@@ -164,4 +165,48 @@ func (s installation) publicKeyFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// The operator rotates the key while a load runs: no conversation fails, neither
+// of those who have the old key nor of those who come with the new one.
+//
+// Beside no other test, as TestKeysAndSecretsAreRotatedUnderLoad.
+func TestAKeyIsRotatedUnderTheLoadOfSimulate(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, site.Options{EdgeEnv: []string{"PRIVATE_KEYS_DIR=" + dir}})
+	run := func(key string, args ...string) *exec.Cmd {
+		example := filepath.Join(root, "examples", "csat-feedback")
+		return s.EdgeCommand(append([]string{"whatsapp-flows", "simulate", example, "--endpoint", s.EdgeURL + "/flows/endpoint/csat-feedback", "--public-key", key,
+			"--script", filepath.Join(example, "conversation.yaml"), "--webhook", s.EdgeURL + "/webhooks/whatsapp", "--users", "2", "--rate", "20"}, args...)...)
+	}
+	load := run(s.publicKeyFile(t), "--duration", "8s")
+	var out bytes.Buffer
+	load.Stdout = &out
+	progress, err := load.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := load.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(progress)
+	for lines.Scan() && !strings.Contains(lines.Text(), " requests ") {
+	}
+	s.mustKeys(t, "rotate", "--no-register", "--again", "--overlap", "0s")
+	der, err := x509.MarshalPKIXPublicKey(newestPublic(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := filepath.Join(t.TempDir(), "new.pub")
+	if err := os.WriteFile(fresh, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := run(fresh, "--duration", "1s").CombinedOutput(); err != nil || !bytes.Contains(out, []byte(", 0 broken off by an error")) {
+		t.Errorf("with the new key: %v\n%s", err, out)
+	}
+	for lines.Scan() {
+	}
+	if err := load.Wait(); err != nil || !strings.Contains(out.String(), ", 0 broken off by an error") || !strings.Contains(out.String(), "errors         none") {
+		t.Errorf("with the old key: %v\n%s", err, out.String())
+	}
 }

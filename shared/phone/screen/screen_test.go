@@ -335,6 +335,48 @@ func TestActionsOfSelections(t *testing.T) {
 	}
 }
 
+// What a screen is made of may come from an endpoint as a whole.
+func FuzzData(f *testing.F) {
+	definition, err := flow.Load([]byte(`{"version":"7.3","screens":[{"id":"A","terminal":true,"title":"${data.t}","data":{},"layout":{"type":"SingleColumnLayout","children":[
+		{"type":"TextBody","text":"${data.t}","markdown":true},{"type":"TextHeading","text":"`+"`'a' ${data.t} (1 + ${data.n})`"+`"},
+		{"type":"If","condition":"${data.b}","then":[{"type":"TextBody","text":"then"}],"else":[{"type":"TextBody","text":"else"}]},
+		{"type":"Switch","value":"${data.t}","cases":{"a":[{"type":"TextBody","text":"a"}],"default":[{"type":"TextBody","text":"d"}]}},
+		{"type":"CheckboxGroup","name":"c","label":"C","data-source":"${data.list}","init-value":"${data.init}","enabled":"${data.b}","required":"${data.b}","min-selected-items":"${data.n}","max-selected-items":"${data.n}"},
+		{"type":"Dropdown","name":"d","label":"${data.t}","data-source":"${data.list}","init-value":"${data.init}","error-message":"${data.t}"},
+		{"type":"DatePicker","name":"e","label":"E","min-date":"${data.t}","max-date":"${data.t}","unavailable-dates":"${data.list}","init-value":"${data.init}"},
+		{"type":"CalendarPicker","name":"r","mode":"range","label":"${data.t}","min-days":"${data.n}","include-days":"${data.list}","required":"${data.init}","init-value":"${data.init}"},
+		{"type":"TextInput","name":"x","label":"X","pattern":"${data.t}","init-value":"${data.init}","min-chars":"${data.n}","max-chars":"${data.n}","visible":"${data.b}"},
+		{"type":"PhotoPicker","name":"p","label":"P","max-uploaded-photos":"${data.n}","error-message":"${data.init}"},
+		{"type":"NavigationList","name":"l","label":"L","list-items":"${data.list}","on-click-action":{"name":"complete","payload":{"t":"${data.t}"}}},
+		{"type":"Footer","label":"${data.t}","on-click-action":{"name":"complete","payload":{"c":"${form.c}","d":"${form.d}","r":"${form.r}","x":"${form.x}"}}}]}}]}`), nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	screens := Load(definition)
+	f.Add(`"text"`, `3`, `[{"id":"1","title":"One","on-select-action":{"name":"update_data","payload":{"t":"${data.t}"}}},{"id":"2"}]`, `["1"]`, "1")
+	f.Add(`["a",{"b":1}]`, `-1e300`, `[{"main-content":{"title":"T"},"end":{"title":1},"badge":[],"tags":["x"]},null,7]`, `{"start-date":"2026-11-24","end-date":true}`, "2026-11-24")
+	f.Add(`"("`, `"9"`, `{"id":"1"}`, `true`, "")
+	f.Fuzz(func(_ *testing.T, text, number, list, init, entered string) {
+		s := screens.Open("A", map[string]json.RawMessage{"t": json.RawMessage(text), "n": json.RawMessage(number), "list": json.RawMessage(list), "init": json.RawMessage(init), "b": json.RawMessage("true")}, nil)
+		_, _ = s.Title(), s.Fault()
+		for _, item := range s.Items() {
+			if item.Tap != nil {
+				_, _ = s.Payload(item.Tap)
+			}
+			if item.Input == nil {
+				continue
+			}
+			for _, value := range []any{entered, []any{entered, map[string]any{}}, map[string]any{"start-date": entered, "end-date": entered}, entered == ""} {
+				actions, _ := s.Enter(item.Input.Name, value)
+				for _, action := range actions {
+					_, _ = s.Payload(action)
+				}
+			}
+		}
+		s.Check()
+	})
+}
+
 func TestInputsThatCannotBeDrawn(t *testing.T) {
 	const options = `"data-source":[{"id":"a","title":"A"},{"id":"b","title":"B","enabled":false}]`
 	for _, c := range []struct{ name, component, fault string }{

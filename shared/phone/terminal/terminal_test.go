@@ -293,6 +293,22 @@ func TestTextIsDrawnAndNotObeyed(t *testing.T) {
 	}
 }
 
+// An answer may have ten megabytes, and need not have a blank.
+func TestALongWordIsBroken(t *testing.T) {
+	definition := example(t, "csat-feedback")
+	long := strings.Repeat("全", 1_000_000)
+	fault := phonetest.Fault{Alter: func(r *flow.Request, good []byte) []byte {
+		if r.Action == flow.Init {
+			return good
+		}
+		return []byte(`{"screen":"COMMENT","data":{"score":"x ` + long + ` y"}}`)
+	}}
+	out, _, _, err := sit(t, definition, fault, nil, "1", "", ":quit")
+	if err != nil || strings.Count(out, "全") != 1_000_000 || !strings.Contains(out, "\n│ # "+strings.Repeat("全", 33)+"\n") {
+		t.Errorf("%v, %d bytes:\n%.2000s", err, len(out), out)
+	}
+}
+
 func TestWhatTheTerminalSaysOfFaults(t *testing.T) {
 	definition := example(t, "csat-feedback")
 	missing := phonetest.Fault{Alter: func(r *flow.Request, good []byte) []byte {

@@ -72,12 +72,12 @@ func wrap(text string, width int) []string {
 			if line != "" {
 				line += " "
 			}
-			for columns(word) > width {
-				var fits string
-				fits, word = cut(word, width)
+			fits, rest := cut(word, width)
+			for rest != "" { // each time only as far as a line goes: a word may have megabytes
 				lines = append(lines, fits)
+				fits, rest = cut(rest, width)
 			}
-			line += word
+			line += fits
 		}
 		lines = append(lines, line)
 	}

@@ -88,7 +88,7 @@ func world() simulate.World {
 	return simulate.World{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now,
 		Env:      setting.Source{LookupEnv: os.LookupEnv, ReadFile: os.ReadFile},
-		Terminal: isDevice(os.Stderr), Echo: !isDevice(os.Stdin),
+		Terminal: isDevice(os.Stderr) && os.Getenv("TERM") != "dumb", Echo: !isDevice(os.Stdin),
 	}
 }
 

@@ -84,7 +84,7 @@ func (s *subject) prepareKeys(ctx context.Context) (keys *load.Keys, enough bool
 		enough = n <= maxKeys
 	}
 	n = min(n, maxKeys)
-	keys = load.NewKeys(s.key, int(n))
+	keys = load.NewKeys(s.key.Load(), int(n))
 	fmt.Fprintf(s.Err, "preparing %d keys…\n", int(n))
 	return keys, enough, keys.Fill(ctx, runtime.GOMAXPROCS(0))
 }

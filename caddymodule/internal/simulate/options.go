@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/conversation"
@@ -91,7 +92,7 @@ type subject struct {
 	name        string
 	definition  *flow.Definition
 	screens     *screen.Flow
-	key         *rsa.PublicKey
+	key         atomic.Pointer[rsa.PublicKey] // as it was read last
 	appSecret   []byte
 	tokenSecret []byte
 	transport   *transport
@@ -153,8 +154,7 @@ func prepare(o Options, w World) (*subject, error) {
 		if o.PublicKey == "" {
 			return nil, errors.New("no --public-key: give the file of the public key that was uploaded to Meta; a phone needs no other")
 		}
-		var err error
-		if s.key, err = s.readKey(context.Background()); err != nil {
+		if _, err := s.readKey(context.Background()); err != nil {
 			return nil, err
 		}
 	}
@@ -218,7 +218,7 @@ func (s *subject) readFlow() error {
 }
 
 // readKey reads the public key; after a 421 it is read again, as a phone asks
-// WhatsApp for it again.
+// WhatsApp for it again. Phones that come later have the one that was read last.
 func (s *subject) readKey(context.Context) (*rsa.PublicKey, error) {
 	text, err := os.ReadFile(s.PublicKey)
 	if err != nil {
@@ -231,6 +231,10 @@ func (s *subject) readKey(context.Context) (*rsa.PublicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--public-key %s: %w", s.PublicKey, err)
 	}
+	if old := s.key.Load(); old != nil && key.Equal(old) {
+		return old, nil // for which AES keys may be wrapped already
+	}
+	s.key.Store(key)
 	return key, nil
 }
 
@@ -254,7 +258,7 @@ func (s *subject) secret(flag, file, variable string) ([]byte, error) {
 
 func (s *subject) newPhone(token string) *phone.Phone {
 	p := &phone.Phone{
-		PublicKey: s.key, AppSecret: s.appSecret, Token: token, Flow: s.definition,
+		PublicKey: s.key.Load(), AppSecret: s.appSecret, Token: token, Flow: s.definition,
 		Send: s.transport.to(s.Endpoint), KeySource: s.readKey, Timeout: s.Timeout, Pause: s.Pause,
 	}
 	if s.Endpoint == "" { // a flow that asks nobody; a script may think otherwise

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,8 +197,10 @@ func TestTheKeyIsReadAgainAfter421(t *testing.T) {
 	}
 	var b *bench
 	var once sync.Once
+	var came atomic.Int64
 	b = newBench(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			came.Add(1)
 			// The operator uploads the new key while the phone waits.
 			once.Do(func() { _ = os.WriteFile(b.options.PublicKey, flowcrypto.PublicPEM(&phonetest.Key().PublicKey), 0o600) })
 			next.ServeHTTP(w, r)
@@ -206,10 +209,10 @@ func TestTheKeyIsReadAgainAfter421(t *testing.T) {
 	if err := os.WriteFile(b.options.PublicKey, flowcrypto.PublicPEM(&old.PublicKey), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: opens, steps: [{do: init, shows: RATING}]}]`))
+	b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: opens, steps: [{do: init, shows: RATING}]}, {name: comes later, steps: [{do: init, shows: RATING}]}]`))
 	b.want(simulate.Passed)
-	if n := len(b.endpoint.Requests()); n != 1 {
-		t.Errorf("%d requests could be opened, want 1", n)
+	if n := len(b.endpoint.Requests()); n != 2 || came.Load() != 3 {
+		t.Errorf("%d requests came and %d could be opened, want 3 and 2: the first is sent again", came.Load(), n)
 	}
 }
 

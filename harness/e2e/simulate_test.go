@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/harness/site"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
 )
 
 // The commands of docs/simulate.md, as they stand there, against the real edge;
@@ -115,13 +116,19 @@ func TestALoadAgreesWithTheEdgesHistogram(t *testing.T) {
 			cmd := s.EdgeCommand(args...)
 			var said bytes.Buffer
 			cmd.Stderr = &said
-			out, err := cmd.Output()
-			if err != nil {
-				t.Fatalf("%v\n%s%s", err, said.String(), out)
+			out, errRun := cmd.Output()
+			var l struct {
+				measured
+				Errors map[string]any
 			}
-			var l measured
 			if err := json.Unmarshal(out, &l); err != nil || l.Requests == 0 {
-				t.Fatalf("%v: %s", err, out)
+				t.Fatalf("%v, %v: %s\n%s", errRun, err, out, said.String())
+			}
+			// A machine that has more to do than it can may have the edge answer
+			// 503. Both have seen that too; anything else is a fault.
+			delete(l.Errors, phone.KeyUnexpectedStatus)
+			if len(l.Errors) > 0 {
+				t.Fatalf("%v: %s", errRun, out)
 			}
 			// The edge counts a request when its answer is on the way.
 			eventually(t, 5*time.Second, "the edge has counted every request", func(context.Context) error {
@@ -131,7 +138,7 @@ func TestALoadAgreesWithTheEdgesHistogram(t *testing.T) {
 				return nil
 			})
 			h := s.flowSeconds(t).minus(before)
-			if err := disagree(l, h); err != nil {
+			if err := disagree(l.measured, h); err != nil {
 				t.Errorf("%v\nthe load: %s\nthe edge: at most %v seconds: %v, together %.3f s", err, out, h.bounds, h.below, h.sum)
 			}
 			t.Logf("%d requests: p50 %.1f ms, p95 %.1f ms, p99 %.1f ms, mean %.2f ms; mean of the edge %.2f ms",

@@ -291,14 +291,12 @@ func (s *Screen) entries(a map[string]any) []Entry {
 				e.Details = append(e.Details, text)
 			}
 		}
-		// The action is taken as it was written: its references are resolved when
-		// it runs.
+		// The action is taken as it was written, if it was: its references are
+		// resolved when it runs. That of a list that came as data came with it.
 		if written, ok := a["list-items"].([]any); ok && i < len(written) {
-			if members, ok := written[i].(map[string]any); ok {
-				e.Tap = s.action(members["on-click-action"])
-			}
+			members, _ = written[i].(map[string]any)
 		}
-		if e.Tap == nil {
+		if e.Tap = s.action(members["on-click-action"]); e.Tap == nil {
 			e.Tap = s.action(a["on-click-action"])
 		}
 		entries = append(entries, e)

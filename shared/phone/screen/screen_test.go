@@ -284,6 +284,23 @@ func TestDataAreNotEvaluated(t *testing.T) {
 	}
 }
 
+func TestEntriesThatCameAsDataHaveTheirActions(t *testing.T) {
+	s := load(t, "7.3", `{"list":{"type":"array","items":{"type":"object"},"__example__":[]},"n":{"type":"number","__example__":1}}`,
+		`{"type":"NavigationList","name":"l","label":"L","list-items":"${data.list}"}`)
+	s.Refresh(map[string]json.RawMessage{"n": json.RawMessage("7"), "list": json.RawMessage(`[
+		{"id":"a","main-content":{"title":"A"},"on-click-action":{"name":"data_exchange","payload":{"chosen":"a"}}},
+		{"id":"b","main-content":{"title":"B"},"on-click-action":{"name":"navigate","next":{"type":"screen","name":"NEXT"},"payload":{"chosen":"b"}}}]`)})
+	entries := s.Items()[0].Entries
+	if len(entries) != 2 || entries[0].Tap == nil || entries[0].Tap.Name != "data_exchange" || entries[1].Tap == nil || entries[1].Tap.Next != "NEXT" {
+		t.Fatalf("entries are %+v", entries)
+	}
+	for i, want := range []string{"a", "b"} {
+		if payload, err := s.Payload(entries[i].Tap); err != nil || payload["chosen"] != want {
+			t.Errorf("entry %d posts %v (%v)", i, payload, err)
+		}
+	}
+}
+
 func TestARangeThatIsTakenBackIsNotPosted(t *testing.T) {
 	s := load(t, "7.3", "{}", `{"type":"CalendarPicker","name":"x","mode":"range","label":{"start-date":"From","end-date":"To"},"init-value":{"start-date":"2026-11-24","end-date":"2026-11-25"}},
 		{"type":"Footer","label":"Go","on-click-action":{"name":"complete","payload":{"x":"${form.x}"}}}`)

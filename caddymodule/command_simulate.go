@@ -67,6 +67,8 @@ begin.`,
 	f.StringVar(&o.Screen, "screen", "", "open the flow on this screen, as a message with flow_action navigate does")
 	f.StringVar(&o.Data, "data", "", "data that such a message carries (JSON object)")
 
+	f.StringVar(&o.Save, "save", "", "file for what was done in the terminal, as a script")
+
 	f.StringVar(&o.Webhook, "webhook", "", "URL that gets the closing nfm_reply webhooks")
 	f.IntVar(&o.WebhookCopies, "webhook-copies", 1, "how often each webhook is sent")
 	f.DurationVar(&o.WebhookDelay, "webhook-delay", 0, "how long to wait before each sending")
@@ -86,7 +88,7 @@ func world() simulate.World {
 	return simulate.World{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Now: time.Now,
 		Env:      setting.Source{LookupEnv: os.LookupEnv, ReadFile: os.ReadFile},
-		Terminal: isDevice(os.Stderr), Echo: !isDevice(os.Stdin),
+		Terminal: isDevice(os.Stderr) && os.Getenv("TERM") != "dumb", Echo: !isDevice(os.Stdin),
 	}
 }
 

@@ -49,13 +49,14 @@ const (
 	DoPing     = "ping"     // is Meta's health check
 	DoTap      = "tap"      // fills the form of the screen and taps a button
 	DoReport   = "report"   // tells the endpoint that an answer was refused
+	DoOpen     = "open"     // opens the flow on a screen that the message names
 )
 
 // Step is one thing the phone does, and what must come of it.
 type Step struct {
-	Do   string         `yaml:"do"`             // init, exchange, back, ping, tap or report
+	Do   string         `yaml:"do"`             // init, open, exchange, back, ping, tap or report
 	From string         `yaml:"from,omitempty"` // the screen the phone is on; optional with init and tap, none with ping
-	Send map[string]any `yaml:"send,omitempty"` // the payload of an exchange
+	Send map[string]any `yaml:"send,omitempty"` // the payload of an exchange, the data of an open
 
 	// Enter is what the user enters before a tap, by the names of the inputs,
 	// and Button the label of what is tapped; empty is the footer.
@@ -70,11 +71,11 @@ type Step struct {
 
 	Shows   string         `yaml:"shows,omitempty"`   // the screen that comes
 	Data    map[string]any `yaml:"data,omitempty"`    // of its data, at least this
-	Exactly map[string]any `yaml:"exactly,omitempty"` // its data, this and nothing else
+	Exactly Members        `yaml:"exactly,omitempty"` // its data, this and nothing else
 	Message string         `yaml:"message,omitempty"` // error_message; without it there must be none
 
-	Completes map[string]any `yaml:"completes,omitempty"` // the flow ends with exactly these params, besides flow_token
-	Closes    bool           `yaml:"closes,omitempty"`    // the flow ends without a message
+	Completes Members `yaml:"completes,omitempty"` // the flow ends with exactly these params, besides flow_token
+	Closes    bool    `yaml:"closes,omitempty"`    // the flow ends without a message
 
 	// Refused is the error key under which the phone refuses the answer.
 	Refused string `yaml:"refused,omitempty"`
@@ -83,6 +84,18 @@ type Step struct {
 	// Invalid are the inputs at which the phone itself shows an error, so that
 	// nothing is sent, and what the error says.
 	Invalid map[string]any `yaml:"invalid,omitempty"`
+}
+
+// Members are those of an object of which none is something else than no object:
+// completes: {} is a flow that ends with no params but its token.
+type Members map[string]any
+
+// IsZero tells YAML's omitempty so.
+func (m Members) IsZero() bool { return m == nil }
+
+// UnmarshalYAML keeps YAML from making every object inside of them Members too.
+func (m *Members) UnmarshalYAML(node *yaml.Node) error {
+	return node.Decode((*map[string]any)(m))
 }
 
 // Fetch is one request that an upstream gets, and its answer.
@@ -166,16 +179,16 @@ func (s *Step) check() error {
 // checkDoing checks what the phone does.
 func (s *Step) checkDoing() error {
 	switch s.Do {
-	case DoInit, DoExchange, DoBack, DoPing, DoTap, DoReport:
+	case DoInit, DoExchange, DoBack, DoPing, DoTap, DoReport, DoOpen:
 	default:
-		return fmt.Errorf("do is %q, expected init, exchange, back, ping, tap or report", s.Do)
+		return fmt.Errorf("do is %q, expected init, open, exchange, back, ping, tap or report", s.Do)
 	}
-	needs := s.Do == DoExchange || s.Do == DoBack || s.Do == DoReport
+	needs := s.Do == DoExchange || s.Do == DoBack || s.Do == DoReport || s.Do == DoOpen
 	switch {
 	case needs && s.From == "":
 		return fmt.Errorf("%s needs from, the screen the phone is on", s.Do)
-	case s.Send != nil && s.Do != DoExchange:
-		return errors.New("send is the payload of an exchange and of nothing else")
+	case s.Send != nil && s.Do != DoExchange && s.Do != DoOpen:
+		return errors.New("send is the payload of an exchange, or the data of an open, and of nothing else")
 	case (s.Enter != nil || s.Button != "") && s.Do != DoTap:
 		return errors.New("enter and button belong to a tap")
 	case (s.Error != "") != (s.Do == DoReport):

@@ -109,7 +109,7 @@ type play struct {
 // step does what a step says. The reply is nil where none was to come.
 func (p *play) step(ctx context.Context, said *Said) (*phone.Reply, error) {
 	step := said.Step
-	if step.Do == DoExchange {
+	if step.Do == DoExchange || step.Do == DoOpen {
 		if err := p.posts(step); err != nil {
 			return nil, err
 		}
@@ -203,7 +203,7 @@ func (p *play) report(ctx context.Context, step Step, err error) {
 // posts refuses a payload that no data_exchange of the screen can have. What is
 // sent from a screen that the flow does not have is for the server to refuse.
 func (p *play) posts(step Step) error {
-	if p.Phone.Flow == nil || !p.Phone.Flow.HasScreen(step.From) {
+	if step.Do != DoExchange || p.Phone.Flow == nil || !p.Phone.Flow.HasScreen(step.From) {
 		return nil
 	}
 	var known, unknown []string
@@ -236,6 +236,11 @@ func (p *play) do(ctx context.Context, step Step, said *Said) (reply *phone.Repl
 		return p.Phone.Report(ctx, flow.DataExchange, step.From, &phone.RefusalError{Key: step.Error, Reason: "reported by a script"})
 	case DoTap:
 		return p.tap(ctx, step, said)
+	case DoOpen:
+		if p.Phone.Flow == nil {
+			return nil, errNoFlow
+		}
+		return p.inHand().OpenOn(step.From, said.Sent)
 	case DoInit:
 		if step.From != "" {
 			reply, err = p.Phone.InitOn(ctx, step.From)
@@ -245,6 +250,11 @@ func (p *play) do(ctx context.Context, step Step, said *Said) (reply *phone.Repl
 	case DoExchange:
 		reply, err = p.Phone.Exchange(ctx, step.From, said.Sent)
 	default:
+		if p.Phone.Flow != nil {
+			if s := p.inHand().Screen(); s != nil && s.ID == step.From && !s.AsksOnBack() {
+				return p.backAlone(ctx)
+			}
+		}
 		reply, err = p.Phone.Back(ctx, step.From)
 	}
 	if err == nil && p.Phone.Flow != nil {
@@ -252,6 +262,17 @@ func (p *play) do(ctx context.Context, step Step, said *Said) (reply *phone.Repl
 	}
 	return reply, err
 }
+
+// backAlone leaves a screen backwards that has no refresh_on_back: no client asks
+// the endpoint then.
+func (p *play) backAlone(ctx context.Context) (*phone.Reply, error) {
+	if _, err := p.handset.Back(ctx); err != nil {
+		return nil, err
+	}
+	return &phone.Reply{Screen: p.handset.Screen().ID}, nil
+}
+
+var errNoFlow = errors.New("it needs the flow's Flow JSON, to know its screens")
 
 // inHand is the phone with its screens.
 func (p *play) inHand() *handset.Handset {
@@ -268,7 +289,7 @@ func (p *play) inHand() *handset.Handset {
 // tap begins on the screen that from names, as a message sent with navigate.
 func (p *play) tap(ctx context.Context, step Step, said *Said) (*phone.Reply, error) {
 	if p.Phone.Flow == nil {
-		return nil, errors.New("a tap needs the flow's Flow JSON, to know its screens")
+		return nil, errNoFlow
 	}
 	h := p.inHand()
 	if h.Screen() == nil && step.From != "" {
@@ -339,7 +360,7 @@ func (w *Words) expect(step Step, reply *phone.Reply) error {
 		if !reply.Ended || reply.Params == nil {
 			return fmt.Errorf("the answer is %s, expected SUCCESS with params", reply.Plaintext)
 		}
-		want := maps.Clone(step.Completes)
+		want := map[string]any(maps.Clone(step.Completes))
 		if w.known["token"] != "" {
 			want["flow_token"] = "{token}" // the client does not add it
 		}
@@ -368,7 +389,7 @@ func (w *Words) expect(step Step, reply *phone.Reply) error {
 		}
 	}
 	if step.Exactly != nil {
-		return w.Match("data", step.Exactly, data)
+		return w.Match("data", map[string]any(step.Exactly), data)
 	}
 	return w.matchMembers("data", step.Data, data)
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
 )
 
 // Recorded is a session as the worker's API tells it, GET
@@ -57,7 +59,7 @@ func FromSession(r *Recorded) (c Conversation, notes []string, err error) {
 		if err := step.check(); err != nil {
 			return c, notes, fmt.Errorf("step %d of the session: %w", i+1, err)
 		}
-		if holdsPlaceholder(step.Send) || holdsPlaceholder(step.Completes) {
+		if step.HoldsPlaceholder() {
 			notes = append(notes, fmt.Sprintf("Step %d holds text in braces, which a script takes for a placeholder: change it by hand.", i+1))
 		}
 		c.Steps = append(c.Steps, step)
@@ -116,6 +118,39 @@ func fromStep(s RecordedStep) (step Step, why string) {
 		return step, "its outcome is " + strconv.Quote(s.Outcome)
 	}
 	return step, ""
+}
+
+// Came writes into a step, which says what was done, what came of it. It says
+// false of what no step can expect, such as a mistake of the user's.
+func (s *Step) Came(reply *phone.Reply, err error) bool {
+	refusal, isRefusal := errors.AsType[*phone.RefusalError](err)
+	dead, isDead := errors.AsType[*phone.TokenError](err)
+	switch {
+	case isRefusal:
+		s.Refused = refusal.Key
+	case isDead:
+		s.Expired = &dead.Message
+	case err != nil || reply == nil:
+		return false
+	case reply.Ended && reply.Params == nil:
+		s.Closes = true
+	case reply.Ended:
+		params, err := object(reply.Params)
+		if err != nil || params == nil {
+			return false
+		}
+		delete(params, "flow_token") // goes without saying
+		s.Completes = params
+	default:
+		s.Shows, s.Message = reply.Screen, reply.ErrorMessage
+	}
+	return true
+}
+
+// HoldsPlaceholder says that a step holds text in braces that a script takes for
+// a placeholder.
+func (s *Step) HoldsPlaceholder() bool {
+	return holdsPlaceholder(s.Send) || holdsPlaceholder(s.Enter) || holdsPlaceholder(map[string]any(s.Completes)) || holdsPlaceholder(s.Message)
 }
 
 // object reads a JSON object with its numbers as YAML has them; nil is none.

@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,7 @@ func TestPlantedFaultsAreCaught(t *testing.T) {
 		{"the vector reversed instead of inverted", phonetest.Fault{ReversedIV: true}, opens, "response-decryption-error", "not sealed under this request's key and inverted vector"},
 		{"the request's own vector", phonetest.Fault{SameIV: true}, opens, "response-decryption-error", "inverted vector"},
 		{"OAEP with SHA-1", phonetest.Fault{OAEPSHA1: true}, opens, "business-decryption-error", "status 421"},
+		{"OAEP with SHA-256 but MGF1 with SHA-1", phonetest.Fault{MGF1SHA1: true}, opens, "business-decryption-error", "status 421"},
 		{"an answer in clear text", phonetest.Fault{Plain: true}, opens, "response-decryption-error", "not base64"},
 		{"declared data missing", alter(`{"screen":"COMMENT","data":{}}`), goes, "payload-schema-error", "data.score: expected string, got nothing"},
 		{"data of another type", alter(`{"screen":"COMMENT","data":{"score":5}}`), goes, "payload-schema-error", "data.score: expected string, got number"},
@@ -350,6 +352,40 @@ func TestAStoredSessionBecomesAScript(t *testing.T) {
 	}
 }
 
+// What is written is what is read, also where it is empty or looks like something
+// else to YAML.
+func TestScriptsAreReadAsTheyWereWritten(t *testing.T) {
+	none := ""
+	c := conversation.Conversation{Name: "all: of it", User: conversation.User{ID: "1e3", Name: "- Ann"}, Steps: []conversation.Step{
+		{Do: "open", From: "A", Send: map[string]any{"no": "no", "day": "2026-11-24", "n": 1.5, "list": []any{}, "deep": map[string]any{"x": true}}, Shows: "A", Exactly: conversation.Members{}},
+		{Do: "tap", Enter: map[string]any{"a": "0x10", "b": "two\nlines ", "c": "~"}, Button: "Go: on", Invalid: map[string]any{"a": "*"}},
+		{Do: "tap", Expired: &none},
+		{Do: "tap", Completes: conversation.Members{}},
+	}}
+	text, err := conversation.Write([]conversation.Conversation{c}, []string{"a note"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := conversation.Read(text)
+	if err != nil || !reflect.DeepEqual(read, []conversation.Conversation{c}) {
+		t.Errorf("%v: read %+v of\n%s", err, read, text)
+	}
+	var recorded conversation.Recorded
+	if err := json.Unmarshal([]byte(`{"session":{"id":"s"},"steps":[{"kind":"step","action":"data_exchange","from":"A","outcome":"complete","answers":{},"params":{"flow_token":"t"}}]}`), &recorded); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err = conversation.FromSession(&recorded)
+	if err == nil {
+		text, err = conversation.Write([]conversation.Conversation{c}, nil)
+	}
+	if err == nil {
+		_, err = conversation.Read(text)
+	}
+	if err != nil {
+		t.Errorf("a session that ends with nothing but its token: %v\n%s", err, text)
+	}
+}
+
 func TestSessionsThatNothingCanBePlayedOf(t *testing.T) {
 	for name, c := range map[string]struct{ step, note string }{
 		"answers that are a list": {`{"kind":"step","action":"data_exchange","from":"A","to":"B","outcome":"next","answers":[1]}`, "its answers are no JSON object"},
@@ -366,6 +402,63 @@ func TestSessionsThatNothingCanBePlayedOf(t *testing.T) {
 		if err == nil || len(notes) != 1 || !strings.Contains(notes[0], c.note) {
 			t.Errorf("%s: %q (%v), want %q", name, notes, err, c.note)
 		}
+	}
+}
+
+// A flow that asks nobody is played without an endpoint: opened by its message,
+// filled in, left backwards, ended on the phone.
+const alone = `{"version":"7.3","screens":[
+	{"id":"NAME","data":{"greeting":{"type":"string","__example__":"hi"}},"layout":{"type":"SingleColumnLayout","children":[
+		{"type":"TextInput","name":"name","label":"Name","required":true},
+		{"type":"Footer","label":"Go","on-click-action":{"name":"navigate","next":{"type":"screen","name":"SURE"},"payload":{}}}]}},
+	{"id":"SURE","terminal":true,"layout":{"type":"SingleColumnLayout","children":[
+		{"type":"Footer","label":"Send","on-click-action":{"name":"complete","payload":{"name":"${screen.NAME.form.name}","greeting":"${screen.NAME.data.greeting}"}}}]}}]}`
+
+func TestAFlowThatAsksNobody(t *testing.T) {
+	definition, err := flow.Load([]byte(alone), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, steps, problem string }{
+		{"to the end", `
+			{do: open, from: NAME, send: {greeting: "Hello on {today}"}, shows: NAME, data: {greeting: Hello on 2026-11-23}},
+			{do: tap, invalid: {name: "*"}},
+			{do: tap, enter: {name: Ann}, shows: SURE},
+			{do: back, from: SURE, shows: NAME},
+			{do: tap, enter: {name: Bo}, shows: SURE},
+			{do: tap, completes: {name: Bo, greeting: Hello on 2026-11-23}}`, ""},
+		{"without the data that the first screen declares", `{do: open, from: NAME, shows: NAME}`, "data.greeting"},
+		{"a message that is refused", `{do: open, from: NAME, refused: payload-schema-error}`, ""},
+		{"on a screen that is no entry", `{do: open, from: SURE, refused: invalid-screen-transition}`, ""},
+		{"back from the first screen", `{do: open, from: NAME, send: {greeting: x}, shows: NAME}, {do: back, from: NAME, shows: NAME}`, "this is the first screen"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			endpoint := &phonetest.Endpoint{Definition: definition}
+			report := runner(definition, endpoint).Run(t.Context(), read(t, strings.ReplaceAll(c.steps, "\t", " ")))
+			err := report.Held[0].Err
+			if (err == nil) != (c.problem == "") || err != nil && !strings.Contains(err.Error(), c.problem) {
+				t.Errorf("got %v, want %q", err, c.problem)
+			}
+			if n := len(endpoint.Requests()); n > 0 {
+				t.Errorf("the endpoint got %d requests", n)
+			}
+		})
+	}
+}
+
+func TestTheWebhookNamesTheUserOfItsConversation(t *testing.T) {
+	definition, conversations := example(t, "csat-feedback")
+	conversations = conversations[:1]
+	conversations[0].Token, conversations[0].User = "", conversation.User{ID: "US.1", Name: "Ann"}
+	r := runner(definition, &phonetest.Endpoint{Definition: definition})
+	r.TokenSecret = []byte("signs the flow tokens of users")
+	var body string
+	r.Postman = &phone.Postman{Clock: clock(), From: phone.Completion{WABA: "1", UserID: "US.2", Name: "Bo"}, Send: func(_ context.Context, b []byte, _ map[string]string) (int, []byte, error) {
+		body = string(b)
+		return 200, nil, nil
+	}}
+	if report := r.Run(t.Context(), conversations); !report.Passed() || !strings.Contains(body, `"contacts":[{"profile":{"name":"Ann"},"user_id":"US.1"}]`) {
+		t.Errorf("%v, the webhook is %s", report.Held[0].Err, body)
 	}
 }
 

@@ -68,7 +68,7 @@ func (r *Runner) hold(ctx context.Context, c Conversation) *Held {
 	if held.Err = err; err != nil || outcome.Params == nil || r.Postman == nil {
 		return held
 	}
-	if err := r.Postman.Deliver(ctx, outcome.Params); err != nil {
+	if err := r.Postman.Deliver(ctx, c.User.ID, c.User.Name, outcome.Params); err != nil {
 		held.Err = fmt.Errorf("%s: %w", c.Name, err)
 	}
 	return held

@@ -174,31 +174,44 @@ func kind(raw []byte) string {
 	}
 }
 
-// findNull is the path of the first null in raw by sorted keys, or "".
+// longestPath bounds the path of a null: its names are the endpoint's.
+const longestPath = 200
+
+// findNull is the path of the first null in raw by sorted keys, or "". It decodes
+// raw as a whole: going down one level after the other would read what lies
+// deepest once for each level.
 func findNull(path string, raw json.RawMessage) string {
-	switch kind(raw) {
-	case "null":
-		return path
-	case "an object":
-		var members map[string]json.RawMessage
-		if json.Unmarshal(raw, &members) != nil {
-			return ""
-		}
-		for _, key := range slices.Sorted(maps.Keys(members)) {
-			if found := findNull(path+"."+key, members[key]); found != "" {
-				return found
+	var value any
+	if json.Unmarshal(raw, &value) != nil {
+		return ""
+	}
+	rest, found := nullIn(value)
+	if !found {
+		return ""
+	}
+	if path += rest; len(path) > longestPath {
+		path = strings.ToValidUTF8(path[:longestPath], "") + "…"
+	}
+	return path
+}
+
+// nullIn is where a null lies in a value.
+func nullIn(value any) (path string, found bool) {
+	switch v := value.(type) {
+	case nil:
+		return "", true
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			if rest, found := nullIn(v[key]); found {
+				return "." + key + rest, true
 			}
 		}
-	case "an array":
-		var items []json.RawMessage
-		if json.Unmarshal(raw, &items) != nil {
-			return ""
-		}
-		for i, item := range items {
-			if found := findNull(fmt.Sprintf("%s[%d]", path, i), item); found != "" {
-				return found
+	case []any:
+		for i, item := range v {
+			if rest, found := nullIn(item); found {
+				return fmt.Sprintf("[%d]%s", i, rest), true
 			}
 		}
 	}
-	return ""
+	return "", false
 }

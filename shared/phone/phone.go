@@ -77,7 +77,8 @@ type Phone struct {
 	// Random is where AES keys and vectors come from; nil is crypto/rand.
 	Random io.Reader
 
-	// Timeout bounds one exchange; 0 is DefaultTimeout.
+	// Timeout bounds one sending and its answer, each of two after a 421; 0 is
+	// DefaultTimeout.
 	Timeout time.Duration
 
 	// Pause waits before the retry after a 421; nil waits in real time.
@@ -114,7 +115,7 @@ type request struct {
 // Ping is Meta's health check. Any answer but {"data":{"status":"active"}} makes
 // it red in WhatsApp Manager.
 func (p *Phone) Ping(ctx context.Context) (*Reply, error) {
-	reply, err := p.ask(ctx, request{Version: p.version(), Action: flow.Ping})
+	reply, err := p.ask(ctx, request{Version: p.version(), Action: flow.Ping}, true)
 	if err != nil {
 		return nil, err
 	}
@@ -150,13 +151,13 @@ func (p *Phone) Back(ctx context.Context, screen string) (*Reply, error) {
 
 // Report tells the endpoint that an answer to action on screen was refused, as
 // the client does after a *RefusalError with one of its four keys. It carries no
-// flow_token_signature.
+// flow_token_signature, and is sent once, whatever comes of it.
 func (p *Phone) Report(ctx context.Context, action flow.Action, screen string, refusal *RefusalError) (*Reply, error) {
 	r := request{
 		Version: p.version(), Action: action, Screen: &screen, Token: p.Token,
 		Data: map[string]any{"error": refusal.Key, "error_message": refusal.Reason},
 	}
-	reply, err := p.ask(ctx, r)
+	reply, err := p.ask(ctx, r, false)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +172,7 @@ func (p *Phone) step(ctx context.Context, action flow.Action, screen string, dat
 	if err != nil {
 		return nil, err
 	}
-	reply, err := p.exchange(ctx, payload)
+	reply, err := p.exchange(ctx, payload, true)
 	if err != nil {
 		return nil, err
 	}
@@ -192,32 +193,26 @@ func (p *Phone) Payload(action flow.Action, screen string, data map[string]any) 
 	return encode(r)
 }
 
-func (p *Phone) ask(ctx context.Context, r request) (*Reply, error) {
+func (p *Phone) ask(ctx context.Context, r request, again bool) (*Reply, error) {
 	payload, err := encode(r)
 	if err != nil {
 		return nil, err
 	}
-	return p.exchange(ctx, payload)
+	return p.exchange(ctx, payload, again)
 }
 
-// exchange sends one payload and opens the answer. It applies the rules about
-// statuses; those about the content come after it.
-func (p *Phone) exchange(ctx context.Context, payload []byte) (*Reply, error) {
+// exchange sends one payload, after a 421 a second time if again says so, and
+// opens the answer. It applies the rules about statuses; those about the content
+// come after it.
+func (p *Phone) exchange(ctx context.Context, payload []byte, again bool) (*Reply, error) {
 	if p.Before != nil {
 		if err := p.Before(ctx); err != nil {
 			return nil, err
 		}
 	}
-	timeout := p.Timeout
-	if timeout <= 0 {
-		timeout = DefaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-
 	envelope, status, body, err := p.send(ctx, payload)
-	if err == nil && status == statusCannotDecrypt && p.KeySource != nil {
-		if p.PublicKey, err = p.KeySource(ctx); err != nil {
+	if err == nil && status == statusCannotDecrypt && again && p.KeySource != nil {
+		if p.PublicKey, err = p.freshKey(ctx); err != nil {
 			return nil, &RefusalError{KeyPublicKeyMissing, "fetching the public key after a 421: " + err.Error()}
 		}
 		if err := p.pause(ctx); err != nil {
@@ -245,11 +240,28 @@ func (p *Phone) exchange(ctx context.Context, payload []byte) (*Reply, error) {
 	return &Reply{Plaintext: plaintext, Sealed: body}, nil
 }
 
+func (p *Phone) timeout() time.Duration {
+	if p.Timeout > 0 {
+		return p.Timeout
+	}
+	return DefaultTimeout
+}
+
+func (p *Phone) freshKey(ctx context.Context) (*rsa.PublicKey, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout())
+	defer cancel()
+	return p.KeySource(ctx)
+}
+
+// send seals and sends a payload. The timeout is that of Meta's proxy, which
+// knows of no sending before this one.
 func (p *Phone) send(ctx context.Context, payload []byte) (*Envelope, int, []byte, error) {
 	envelope, err := p.Seal(payload)
 	if err != nil {
 		return nil, 0, nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout())
+	defer cancel()
 	status, body, err := p.Post(ctx, envelope)
 	if err != nil {
 		return nil, 0, nil, refuseTransport(ctx, err)

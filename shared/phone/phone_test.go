@@ -8,6 +8,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
@@ -297,6 +298,59 @@ func TestSameEnvelopeCanBeSentTwice(t *testing.T) {
 	}
 	if _, err := p.Seal(payload); err == nil {
 		t.Error("sealed without random bytes")
+	}
+}
+
+// Meta's proxy bounds each sending: an answer that takes six seconds is in time
+// twice.
+func TestTheSecondSendingAfterA421HasTenSecondsOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &endpoint{answer: `{"screen":"FIRST","data":{}}`}
+		p := newPhone(t, e)
+		p.KeySource = func(context.Context) (*rsa.PublicKey, error) { return &businessKey().PublicKey, nil }
+		takes, sent := 6*time.Second, 0
+		p.Send = func(ctx context.Context, body []byte, header map[string]string) (int, []byte, error) {
+			sent++
+			select {
+			case <-time.After(takes):
+			case <-ctx.Done():
+				return 0, nil, ctx.Err()
+			}
+			if sent == 1 {
+				return 421, nil, nil
+			}
+			return e.send(ctx, body, header)
+		}
+		if _, err := p.Init(t.Context()); err != nil {
+			t.Errorf("two answers that take %s each: %v", takes, err)
+		}
+		takes, sent = phone.DefaultTimeout+time.Millisecond, 0
+		var refusal *phone.RefusalError
+		if _, err := p.Init(t.Context()); !errors.As(err, &refusal) || refusal.Key != phone.KeyTimeout {
+			t.Errorf("an answer that takes %s: %v, expected %s", takes, err, phone.KeyTimeout)
+		}
+	})
+}
+
+func TestAReportIsSentOnce(t *testing.T) {
+	e := &endpoint{key: newKey()}
+	p := newPhone(t, e)
+	p.PublicKey = &businessKey().PublicKey
+	p.KeySource = func(context.Context) (*rsa.PublicKey, error) { return &businessKey().PublicKey, nil }
+	var refusal *phone.RefusalError
+	if _, err := p.Report(t.Context(), flow.Init, "", &phone.RefusalError{Key: phone.KeyPayloadSchema}); !errors.As(err, &refusal) || refusal.Key != phone.KeyBusinessDecryption || len(e.bodies) != 1 {
+		t.Errorf("sent %d times, expected once, with %v", len(e.bodies), err)
+	}
+}
+
+// The endpoint is another's: what it nests costs the phone no more than its size.
+func TestANullThatLiesDeep(t *testing.T) {
+	const depth = 5000
+	deep := strings.Repeat(`{"a":`, depth) + `[0,null]` + strings.Repeat(`}`, depth)
+	p := newPhone(t, &endpoint{answer: `{"screen":"SUCCESS","data":{"x":` + deep + `,"y":"` + strings.Repeat("z", 100_000) + `"}}`})
+	var refusal *phone.RefusalError
+	if _, err := p.Exchange(t.Context(), "FIRST", nil); !errors.As(err, &refusal) || !strings.HasPrefix(refusal.Reason, "data.x.a.a") || len(refusal.Reason) > 400 {
+		t.Errorf("got %v", err)
 	}
 }
 

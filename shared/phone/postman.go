@@ -52,10 +52,13 @@ type letter struct {
 }
 
 // Deliver sends the webhook of a flow that ended with params, with its copies,
-// or holds them back until Flush. The error tells of the first sending that was
-// not answered by exactly 200.
-func (p *Postman) Deliver(ctx context.Context, params json.RawMessage) error {
+// or holds them back until Flush. A user id names another user than From does.
+// The error tells of each sending that was not answered by exactly 200.
+func (p *Postman) Deliver(ctx context.Context, userID, name string, params json.RawMessage) error {
 	c := p.From
+	if userID != "" {
+		c.UserID, c.Name = userID, name
+	}
 	c.MessageID, c.Time, c.Params = "wamid."+rand.Text(), p.Clock(), params
 	body := CompletionWebhook(c)
 	var letters []letter

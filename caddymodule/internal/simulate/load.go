@@ -37,7 +37,7 @@ func (s *subject) load(ctx context.Context) int {
 		}
 	}
 	users := max(1, s.Users)
-	keys, err := s.prepareKeys(ctx)
+	keys, enough, err := s.prepareKeys(ctx)
 	if err != nil {
 		fmt.Fprintln(s.Err, "simulate:", err)
 		return Misused
@@ -49,13 +49,15 @@ func (s *subject) load(ctx context.Context) int {
 			p.Keys = keys.Take
 			return p
 		},
-		Users: users, Rate: s.Rate, Duration: s.Duration, Clock: s.Now, Pause: pause,
+		Users: users, Rate: s.Rate, Duration: s.Duration, Clock: s.Now, Pause: s.Pause,
 	}
 	filling, filled := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() { // what is taken is made again, as far as the processor goes
 		defer close(done)
-		_ = keys.KeepFull(filling)
+		if !enough {
+			_ = keys.KeepFull(filling)
+		}
 	}()
 	stop := s.progress(l)
 	result, err := l.Run(ctx)
@@ -74,17 +76,17 @@ func (s *subject) load(ctx context.Context) int {
 }
 
 // prepareKeys makes the keys of the whole run ahead if its rate is known, else
-// as many as fit.
-func (s *subject) prepareKeys(ctx context.Context) (*load.Keys, error) {
-	n := float64(maxKeys)
+// as many as fit. It says whether they are enough for the run.
+func (s *subject) prepareKeys(ctx context.Context) (keys *load.Keys, enough bool, err error) {
+	n := 20_000.0
 	if s.Rate > 0 {
-		n = min(n, s.Rate*s.Duration.Seconds()+1)
-	} else {
-		n = min(n, 20_000)
+		n = s.Rate*s.Duration.Seconds() + 1
+		enough = n <= maxKeys
 	}
-	keys := load.NewKeys(s.key, int(n))
+	n = min(n, maxKeys)
+	keys = load.NewKeys(s.key.Load(), int(n))
 	fmt.Fprintf(s.Err, "preparing %d keys…\n", int(n))
-	return keys, keys.Fill(ctx, runtime.GOMAXPROCS(0))
+	return keys, enough, keys.Fill(ctx, runtime.GOMAXPROCS(0))
 }
 
 // progress says every second where the run stands, until stop is called.
@@ -99,7 +101,7 @@ func (s *subject) progress(l *load.Load) (stop func()) {
 				now := l.Snapshot()
 				line := progressLine(&now)
 				if s.Terminal {
-					fmt.Fprint(s.Err, "\r\x1b[K"+line)
+					fmt.Fprint(s.progressTo, "\r\x1b[K"+line)
 				} else {
 					fmt.Fprintln(s.Err, line)
 				}
@@ -140,7 +142,10 @@ func (s *subject) sayLoad(r *load.Snapshot, users int) {
 	}
 	fmt.Fprintln(s.Out)
 	fmt.Fprintf(s.Out, "conversations  %d held, %d broken off by an error\n", r.Conversations, r.Broken)
-	fmt.Fprintf(s.Out, "answers        p50 %s, p95 %s, p99 %s, slowest %s\n", inMilliseconds(r.P50), inMilliseconds(r.P95), inMilliseconds(r.P99), inMilliseconds(r.Max))
+	fmt.Fprintf(s.Out, "answers        %s\n", inWords(&r.Quantiles))
+	if s.Rate > 0 {
+		fmt.Fprintf(s.Out, "since due      %s\n", inWords(&r.SinceDue))
+	}
 	if len(r.Errors) == 0 {
 		fmt.Fprintln(s.Out, "errors         none")
 	}
@@ -150,13 +155,25 @@ func (s *subject) sayLoad(r *load.Snapshot, users int) {
 	}
 }
 
+func inWords(q *load.Quantiles) string {
+	return fmt.Sprintf("p50 %s, p95 %s, p99 %s, slowest %s, mean %s", inMilliseconds(q.P50), inMilliseconds(q.P95), inMilliseconds(q.P99), inMilliseconds(q.Max), inMilliseconds(q.Mean))
+}
+
 func writeLoadJSON(w io.Writer, r *load.Snapshot, users int, rate float64) {
-	milliseconds := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	milliseconds := func(q *load.Quantiles) map[string]float64 {
+		in := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+		return map[string]float64{"p50": in(q.P50), "p95": in(q.P95), "p99": in(q.P99), "max": in(q.Max), "mean": in(q.Mean)}
+	}
 	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(map[string]any{ // what cannot be written cannot be complained of either
+	out := map[string]any{
 		"users": users, "asked_rate": rate, "rate": r.Rate(), "seconds": r.Took.Seconds(), "requests": r.Requests, "failed": r.Failed,
 		"conversations": r.Conversations, "broken": r.Broken, "errors": r.Errors,
-		"milliseconds": map[string]float64{"p50": milliseconds(r.P50), "p95": milliseconds(r.P95), "p99": milliseconds(r.P99), "max": milliseconds(r.Max)},
-	})
+		"milliseconds": milliseconds(&r.Quantiles),
+	}
+	if rate > 0 {
+		out["milliseconds_since_due"] = milliseconds(&r.SinceDue)
+	}
+	_ = encoder.Encode(out) // what cannot be written cannot be complained of either
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/conversation"
@@ -63,6 +64,7 @@ type Options struct {
 	UserName string
 	Screen   string // opens with navigate on it
 	Data     string // what the message carries then
+	Save     string // a file for what was done, as a script
 
 	Users    int
 	Rate     float64
@@ -75,6 +77,9 @@ type World struct {
 	Out, Err io.Writer
 	Env      setting.Source
 	Now      func() time.Time
+	// Pause waits for requests and webhooks that are not due yet; nil waits in
+	// real time.
+	Pause    func(context.Context, time.Duration) error
 	Terminal bool // a person reads Err, so that a line may be written over
 	Echo     bool // In is no keyboard, whose terminal shows what is typed
 }
@@ -83,10 +88,11 @@ type World struct {
 type subject struct {
 	Options
 	World
+	progressTo  io.Writer // World.Err as it was, for a line that is written over
 	name        string
 	definition  *flow.Definition
 	screens     *screen.Flow
-	key         *rsa.PublicKey
+	key         atomic.Pointer[rsa.PublicKey] // as it was read last
 	appSecret   []byte
 	tokenSecret []byte
 	transport   *transport
@@ -95,14 +101,23 @@ type subject struct {
 // Run runs the command and returns its exit code. What went wrong has been
 // written by then.
 func Run(ctx context.Context, o Options, w World) int {
+	out, progress := w.Out, w.Err
+	w.Out, w.Err = people{w.Out}, people{w.Err}
+	if o.JSON {
+		w.Out = programs{out}
+	}
+	if w.Pause == nil {
+		w.Pause = pause
+	}
 	s, err := prepare(o, w)
 	if err != nil {
 		fmt.Fprintln(w.Err, "simulate:", err)
 		return Misused
 	}
+	s.progressTo = progress
 	defer s.transport.close()
 	switch {
-	case o.Users > 0 || o.Rate > 0:
+	case o.isLoad():
 		return s.load(ctx)
 	case o.Script != "":
 		return s.script(ctx)
@@ -115,14 +130,20 @@ func Run(ctx context.Context, o Options, w World) int {
 // anything is sent.
 func prepare(o Options, w World) (*subject, error) {
 	s := &subject{Options: o, World: w}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	if err := s.readFlow(); err != nil {
 		return nil, err
 	}
 	if err := checkURL("--endpoint", o.Endpoint); err != nil {
 		return nil, err
 	}
-	if o.Endpoint == "" && (o.Script != "" || o.Users > 0 || s.definition.Flow().DataAPIVersion != "") {
+	switch hasEndpoint := s.definition.Flow().DataAPIVersion != ""; {
+	case o.Endpoint == "" && hasEndpoint:
 		return nil, errors.New("no --endpoint, and the flow has one: give the URL that WhatsApp is to call")
+	case o.Endpoint == "" && o.isLoad():
+		return nil, errors.New("no --endpoint: there is nothing to put a load on")
 	}
 	if o.Webhook != "" {
 		if err := checkURL("--webhook", o.Webhook); err != nil {
@@ -133,8 +154,7 @@ func prepare(o Options, w World) (*subject, error) {
 		if o.PublicKey == "" {
 			return nil, errors.New("no --public-key: give the file of the public key that was uploaded to Meta; a phone needs no other")
 		}
-		var err error
-		if s.key, err = s.readKey(context.Background()); err != nil {
+		if _, err := s.readKey(context.Background()); err != nil {
 			return nil, err
 		}
 	}
@@ -198,7 +218,7 @@ func (s *subject) readFlow() error {
 }
 
 // readKey reads the public key; after a 421 it is read again, as a phone asks
-// WhatsApp for it again.
+// WhatsApp for it again. Phones that come later have the one that was read last.
 func (s *subject) readKey(context.Context) (*rsa.PublicKey, error) {
 	text, err := os.ReadFile(s.PublicKey)
 	if err != nil {
@@ -211,6 +231,10 @@ func (s *subject) readKey(context.Context) (*rsa.PublicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--public-key %s: %w", s.PublicKey, err)
 	}
+	if old := s.key.Load(); old != nil && key.Equal(old) {
+		return old, nil // for which AES keys may be wrapped already
+	}
+	s.key.Store(key)
 	return key, nil
 }
 
@@ -233,10 +257,16 @@ func (s *subject) secret(flag, file, variable string) ([]byte, error) {
 }
 
 func (s *subject) newPhone(token string) *phone.Phone {
-	return &phone.Phone{
-		PublicKey: s.key, AppSecret: s.appSecret, Token: token, Flow: s.definition,
-		Send: s.transport.to(s.Endpoint), KeySource: s.readKey, Timeout: s.Timeout,
+	p := &phone.Phone{
+		PublicKey: s.key.Load(), AppSecret: s.appSecret, Token: token, Flow: s.definition,
+		Send: s.transport.to(s.Endpoint), KeySource: s.readKey, Timeout: s.Timeout, Pause: s.Pause,
 	}
+	if s.Endpoint == "" { // a flow that asks nobody; a script may think otherwise
+		p.Before = func(context.Context) error {
+			return errors.New("the flow has no endpoint that could be asked: open it with `do: open`, go on with `do: tap`")
+		}
+	}
+	return p
 }
 
 // postman delivers webhooks as the flags say; nil without --webhook.
@@ -246,7 +276,7 @@ func (s *subject) postman() *phone.Postman {
 	}
 	p := &phone.Postman{
 		Send: s.transport.to(s.Webhook), AppSecret: s.appSecret, Copies: s.WebhookCopies, Delay: s.WebhookDelay,
-		Timeout: s.Timeout, Clock: s.Now, Pause: pause,
+		Timeout: s.Timeout, Clock: s.Now, Pause: s.Pause,
 		From: phone.Completion{WABA: s.WABA, PhoneNumberID: s.PhoneNumberID, DisplayPhone: s.PhoneNumberID, Phone: s.From, UserID: s.UserID, Name: s.UserName},
 	}
 	if s.WebhookShuffle {
@@ -347,7 +377,7 @@ func (s *subject) write(report *conversation.Report) error {
 		if err := report.WriteJUnit(&b); err != nil {
 			return fmt.Errorf("--junit: %w", err)
 		}
-		if err := os.WriteFile(s.JUnit, b.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(s.JUnit, hideTokens(b.Bytes()), 0o644); err != nil {
 			return fmt.Errorf("--junit: %w", err)
 		}
 	}

@@ -8,12 +8,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +43,8 @@ type bench struct {
 	env      map[string]string
 	in       string
 	out, err bytes.Buffer
+	now      func() time.Time                           // nil is the real time
+	pause    func(context.Context, time.Duration) error // nil waits for it
 }
 
 func newBench(t *testing.T, wrap func(http.Handler) http.Handler) *bench {
@@ -81,8 +85,12 @@ func (b *bench) file(name string, text []byte) string {
 }
 
 func (b *bench) world() simulate.World {
+	now := b.now
+	if now == nil {
+		now = time.Now
+	}
 	return simulate.World{
-		In: strings.NewReader(b.in), Out: &b.out, Err: &b.err, Now: time.Now, Echo: true,
+		In: strings.NewReader(b.in), Out: &b.out, Err: &b.err, Now: now, Pause: b.pause, Echo: true,
 		Env: setting.Source{LookupEnv: func(name string) (string, bool) { v, ok := b.env[name]; return v, ok }, ReadFile: os.ReadFile},
 	}
 }
@@ -189,8 +197,10 @@ func TestTheKeyIsReadAgainAfter421(t *testing.T) {
 	}
 	var b *bench
 	var once sync.Once
+	var came atomic.Int64
 	b = newBench(t, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			came.Add(1)
 			// The operator uploads the new key while the phone waits.
 			once.Do(func() { _ = os.WriteFile(b.options.PublicKey, flowcrypto.PublicPEM(&phonetest.Key().PublicKey), 0o600) })
 			next.ServeHTTP(w, r)
@@ -199,10 +209,10 @@ func TestTheKeyIsReadAgainAfter421(t *testing.T) {
 	if err := os.WriteFile(b.options.PublicKey, flowcrypto.PublicPEM(&old.PublicKey), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: opens, steps: [{do: init, shows: RATING}]}]`))
+	b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: opens, steps: [{do: init, shows: RATING}]}, {name: comes later, steps: [{do: init, shows: RATING}]}]`))
 	b.want(simulate.Passed)
-	if n := len(b.endpoint.Requests()); n != 1 {
-		t.Errorf("%d requests could be opened, want 1", n)
+	if n := len(b.endpoint.Requests()); n != 2 || came.Load() != 3 {
+		t.Errorf("%d requests came and %d could be opened, want 3 and 2: the first is sent again", came.Load(), n)
 	}
 }
 
@@ -256,15 +266,35 @@ func TestAPhoneInTheTerminal(t *testing.T) {
 	b.want(simulate.Failed, "The phone says: This form is closed.")
 }
 
+// stopped makes the bench's time one that goes on only by what is waited for, so
+// that a load sends as many requests as its rate says on any machine.
+func (b *bench) stopped() {
+	var mu sync.Mutex
+	now := time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)
+	b.now = func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return now
+	}
+	b.pause = func(ctx context.Context, d time.Duration) error {
+		mu.Lock()
+		defer mu.Unlock()
+		now = now.Add(d)
+		return ctx.Err()
+	}
+}
+
 func TestALoadOnAnEndpoint(t *testing.T) {
 	b := newBench(t, nil)
-	b.options.Users, b.options.Rate, b.options.Duration = 4, 40, 500*time.Millisecond
-	b.want(simulate.Passed, "preparing 21 keys", "users          4", "requests       20 in", "errors         none")
+	b.stopped()
+	b.options.Users, b.options.Rate, b.options.Duration = 1, 40, 500*time.Millisecond
+	b.want(simulate.Passed, "preparing 21 keys", "users          1", "requests       20 in", "since due", "errors         none")
 
 	b = newBench(t, nil)
+	b.stopped()
 	b.endpoint.Fault.ReversedIV = true
 	b.options.Script, b.options.JSON = "", true
-	b.options.Users, b.options.Rate, b.options.Duration = 2, 20, 500*time.Millisecond
+	b.options.Users, b.options.Rate, b.options.Duration = 1, 20, 500*time.Millisecond
 	if code := b.run(); code != simulate.Failed {
 		t.Errorf("exit code %d", code)
 	}
@@ -275,6 +305,188 @@ func TestALoadOnAnEndpoint(t *testing.T) {
 	if err := json.Unmarshal(b.out.Bytes(), &report); err != nil || report.Requests != 10 || report.Failed != 10 || report.Errors["response-decryption-error"].Count != 10 {
 		t.Errorf("%v: %s", err, b.out.String())
 	}
+
+	// Several users, in real time, as many requests as go.
+	b = newBench(t, nil)
+	b.options.Script, b.options.JSON = "", true
+	b.options.Users, b.options.Duration = 4, 300*time.Millisecond
+	if code := b.run(); code != simulate.Passed {
+		t.Errorf("exit code %d: %s", code, b.err.String())
+	}
+	if err := json.Unmarshal(b.out.Bytes(), &report); err != nil || report.Requests == 0 || report.Requests != len(b.endpoint.Requests()) || report.Failed != 0 {
+		t.Errorf("%v, the endpoint got %d requests: %s", err, len(b.endpoint.Requests()), b.out.String())
+	}
+}
+
+// The faults of other makers' endpoints, planted in a server, show in each way of
+// playing a flow.
+func TestPlantedFaultsOverHTTP(t *testing.T) {
+	after := func(answer string) phonetest.Fault {
+		return phonetest.Fault{Alter: func(r *flow.Request, good []byte) []byte {
+			if _, _, reported := r.ErrorNotification(); reported || r.Action == flow.Init {
+				return good
+			}
+			return []byte(answer)
+		}}
+	}
+	for _, c := range []struct {
+		name  string
+		fault phonetest.Fault
+		key   string
+	}{
+		{"reversed IV", phonetest.Fault{ReversedIV: true}, "response-decryption-error"},
+		{"wrong OAEP hash", phonetest.Fault{OAEPSHA1: true}, "business-decryption-error"},
+		{"wrong MGF1 hash", phonetest.Fault{MGF1SHA1: true}, "business-decryption-error"},
+		{"missing declared data", after(`{"screen":"COMMENT","data":{}}`), "payload-schema-error"},
+		{"forbidden transition", after(`{"screen":"THANKS","data":{"score":"5","comment":""}}`), "invalid-screen-transition"},
+		{"null values", after(`{"screen":"COMMENT","data":{"score":null}}`), "payload-schema-error"},
+		{"plaintext 427", phonetest.Fault{Status: 427, Plain: true, Alter: func(*flow.Request, []byte) []byte { return []byte(`{"error_msg":"over"}`) }}, "response-decryption-error"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			script := func(b *bench) string {
+				return b.file("s.yaml", []byte(`conversations: [{name: opens, steps: [{do: init, shows: RATING}, {do: exchange, from: RATING, send: {score: "5"}, shows: COMMENT}]}]`))
+			}
+			pause := func(ctx context.Context, _ time.Duration) error { return ctx.Err() } // after a 421
+			b := newBench(t, nil)
+			b.endpoint.Fault, b.pause = c.fault, pause
+			b.options.Script = script(b)
+			b.want(simulate.Failed, "FAILED ("+c.key+")", "1 of 1 conversations failed.")
+
+			b = newBench(t, nil)
+			b.endpoint.Fault, b.pause = c.fault, pause
+			b.options.Script, b.in = "", "1\n\n:quit\n"
+			b.want(simulate.Failed, "The phone refuses the answer ("+c.key+")")
+
+			b = newBench(t, nil)
+			b.endpoint.Fault = c.fault
+			b.stopped()
+			b.options.Script = script(b)
+			b.options.Users, b.options.Rate, b.options.Duration = 1, 10, 200*time.Millisecond
+			b.want(simulate.Failed, " "+c.key+"; the first:")
+		})
+	}
+}
+
+// What an endpoint sends is shown, and steers no terminal.
+func TestNothingOfAnEndpointReachesTheTerminalRaw(t *testing.T) {
+	const evil = `\u001b]0;owned\u0007\u009b2J` + "\u009b2J\x7f\u202e"
+	tells := func(answer string) phonetest.Fault {
+		return phonetest.Fault{Alter: func(*flow.Request, []byte) []byte { return []byte(answer) }}
+	}
+	dead := tells(`{"error_msg":"` + evil + `"}`)
+	dead.Status = 427
+	for _, c := range []struct {
+		name  string
+		fault phonetest.Fault
+		steps string
+	}{
+		{"the message of a 427", dead, `{do: init, shows: RATING}`},
+		{"a message", tells(`{"screen":"RATING","data":{"error_message":"` + evil + `"}}`), `{do: init, shows: RATING, message: "*"}`},
+		{"a message that is not expected", tells(`{"screen":"RATING","data":{"error_message":"` + evil + `"}}`), `{do: init, shows: RATING}`},
+		{"a name of data", tells(`{"screen":"RATING","data":{"` + evil + `":1}}`), `{do: init, shows: RATING}`},
+		{"the name of a null", tells(`{"screen":"RATING","data":{"` + evil + `":null}}`), `{do: init, shows: RATING}`},
+		{"a screen", tells(`{"screen":"` + evil + `","data":{}}`), `{do: init, shows: RATING}`},
+		{"another end", tells(`{"screen":"SUCCESS","data":{"extension_message_response":{"params":{"a":"` + evil + `"}}}}`), `{do: init, shows: RATING}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for kind, set := range map[string]func(*bench){
+				"a script":          func(*bench) {},
+				"a script, in JSON": func(b *bench) { b.options.JSON = true },
+				"the terminal":      func(b *bench) { b.options.Script, b.in = "", ":quit\n" },
+				"a load":            func(b *bench) { b.stopped(); b.options.Users, b.options.Rate, b.options.Duration = 1, 1, time.Second },
+			} {
+				b := newBench(t, nil)
+				b.endpoint.Fault = c.fault
+				b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: opens, steps: [`+c.steps+`]}]`))
+				set(b)
+				b.run()
+				all := b.out.String() + b.err.String()
+				if strings.ContainsAny(all, "\x1b\x07\x7f\u009b") || !b.options.JSON && strings.Contains(all, "\u202e") {
+					t.Errorf("%s: it writes %q", kind, all)
+				}
+				if b.options.JSON && !json.Valid(b.out.Bytes()) {
+					t.Errorf("%s: no JSON: %s", kind, b.out.String())
+				}
+			}
+		})
+	}
+}
+
+func TestASignedFlowTokenIsNeverPrinted(t *testing.T) {
+	signed := func(b *bench) {
+		b.env["FLOW_TOKEN_SECRET"] = "signs flow tokens for users"
+		b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: ann, user: {id: ann}, steps: [{do: init, shows: RATING}, {do: tap, enter: {score: "5"}, shows: COMMENT}, {do: tap, shows: THANKS}, {do: tap, shows: RATING}]}]`)) // it ends: the error tells the whole answer
+		b.options.JUnit = filepath.Join(b.t.TempDir(), "report.xml")
+	}
+	for kind, set := range map[string]func(*bench){
+		"a script":          signed,
+		"a script, in JSON": func(b *bench) { signed(b); b.options.JSON = true },
+		"the terminal": func(b *bench) {
+			signed(b)
+			b.options.Script, b.options.JUnit, b.options.UserID, b.in = "", "", "ann", "1\n\n\n\n\n\n"
+		},
+	} {
+		b := newBench(t, nil)
+		set(b)
+		b.run()
+		all := b.out.String() + b.err.String()
+		if b.options.JUnit != "" {
+			text, err := os.ReadFile(b.options.JUnit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(text), "wf1.…") {
+				t.Errorf("%s: JUnit does not tell the answer: %s", kind, text)
+			}
+			all += string(text)
+		}
+		requests := b.endpoint.Requests()
+		if token := requests[len(requests)-1].Token; !flowtoken.IsSigned(token) || len(requests) != 4 || strings.Contains(all, token) || !strings.Contains(all, "wf1.…") {
+			t.Errorf("%s: %d requests, it writes\n%s", kind, len(requests), all)
+		}
+	}
+}
+
+func TestAFlowWithoutAnEndpoint(t *testing.T) {
+	const alone = `{"version":"7.3","screens":[{"id":"NAME","terminal":true,"layout":{"type":"SingleColumnLayout","children":[
+		{"type":"TextInput","name":"name","label":"Name","required":true},{"type":"Footer","label":"Send","on-click-action":{"name":"complete","payload":{"name":"${form.name}"}}}]}}]}`
+	newBench := func(script string) *bench {
+		b := newBench(t, nil)
+		b.options.Flow, b.options.Endpoint, b.options.PublicKey = b.file("flow.json", []byte(alone)), "", ""
+		b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: alone, steps: [`+script+`]}]`))
+		return b
+	}
+	newBench(`{do: open, from: NAME, shows: NAME}, {do: tap, invalid: {name: "*"}}, {do: tap, enter: {name: Ann}, completes: {name: Ann}}`).want(simulate.Passed, "1 conversations went as expected.")
+	newBench(`{do: init, shows: NAME}`).want(simulate.Failed, "the flow has no endpoint that could be asked")
+	b := newBench(`{do: init, shows: NAME}`)
+	b.options.Script, b.options.Rate, b.options.Duration = "", 10, time.Second
+	b.want(simulate.Misused, "there is nothing to put a load on")
+}
+
+func TestWhatWasDoneInTheTerminalIsSaved(t *testing.T) {
+	b := newBench(t, nil)
+	b.options.Script, b.options.Save, b.options.Token = "", filepath.Join(t.TempDir(), "saved.yaml"), "tok-1"
+	b.in = "1\n\nSo {so}\n\ny\n\n"
+	b.want(simulate.Passed)
+	text, err := os.ReadFile(b.options.Save)
+	if err != nil || !strings.Contains(string(text), "# Step 3 holds text in braces") || strings.Contains(string(text), "tok-1") {
+		t.Errorf("it saved (%v)\n%s", err, text)
+	}
+	if info, err := os.Stat(b.options.Save); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file's mode is %v (%v), want 0600: it holds what was entered", info.Mode(), err)
+	}
+
+	b = newBench(t, nil)
+	b.options.Script, b.options.Save, b.in = "", filepath.Join(t.TempDir(), "saved.yaml"), "1\n\nFriendly staff\n\ny\n\n"
+	b.want(simulate.Passed)
+	saved := b.options.Save
+	b = newBench(t, nil)
+	b.options.Script = saved
+	b.want(simulate.Passed, "saved from the terminal", "1 conversations went as expected.")
+
+	b = newBench(t, nil)
+	b.options.Script, b.options.Save, b.in = "", filepath.Join(t.TempDir(), "none", "saved.yaml"), ":quit\n"
+	b.want(simulate.Failed, "--save: open")
 }
 
 func TestWhatCannotBegin(t *testing.T) {
@@ -298,7 +510,19 @@ func TestWhatCannotBegin(t *testing.T) {
 		{"an empty file of a secret", func(b *bench) { b.options.AppSecretFile = b.file("s", nil) }, "is empty"},
 		{"a certificate that is none", func(b *bench) { b.options.CA = b.file("ca", []byte("x")) }, "holds no certificate"},
 		{"a screen the flow does not have", func(b *bench) { b.options.Script, b.options.Screen = "", "NOWHERE" }, "--screen: the flow has no screen NOWHERE"},
-		{"data that is no object", func(b *bench) { b.options.Script, b.options.Data = "", "[]" }, "--data is no JSON object"},
+		{"data that is no object", func(b *bench) { b.options.Script, b.options.Screen, b.options.Data = "", "RATING", "[]" }, "--data is no JSON object"},
+		{"a negative rate", func(b *bench) { b.options.Rate = -5 }, "--rate is -5"},
+		{"a rate that is none", func(b *bench) { b.options.Rate = math.NaN() }, "--rate is NaN"},
+		{"fewer users than none", func(b *bench) { b.options.Users = -1 }, "--users is -1"},
+		{"a load of no time", func(b *bench) { b.options.Users, b.options.Duration = 1, 0 }, "--duration is 0s"},
+		{"no time for an answer", func(b *bench) { b.options.Timeout = 0 }, "--timeout is 0s"},
+		{"no webhook at all", func(b *bench) { b.options.Webhook, b.options.WebhookCopies = "https://example.com", 0 }, "--webhook-copies is 0"},
+		{"a delay into the past", func(b *bench) { b.options.Webhook, b.options.WebhookDelay = "https://example.com", -time.Second }, "--webhook-delay is -1s"},
+		{"copies of nothing", func(b *bench) { b.options.WebhookCopies = 2 }, "give --webhook"},
+		{"a report of a load", func(b *bench) { b.options.Users, b.options.Duration, b.options.JUnit = 1, time.Second, "report.xml" }, "--junit belongs to a script, and this is a load"},
+		{"a token for a script", func(b *bench) { b.options.Token = "tok-1" }, "--token belongs to the phone in the terminal, and this is a script"},
+		{"JSON of a terminal", func(b *bench) { b.options.Script, b.options.JSON = "", true }, "--json belongs to a script or a load"},
+		{"data without a screen", func(b *bench) { b.options.Script, b.options.Data = "", "{}" }, "--data belongs to a message that names its first screen"},
 		{"users without a secret for their tokens, under load", func(b *bench) {
 			b.options.Users, b.options.Duration = 1, time.Second
 			b.options.Script = b.file("s.yaml", []byte(`conversations: [{name: a, user: {id: ann}, steps: [{do: init, shows: RATING}]}]`))

@@ -92,7 +92,7 @@ func (h *Handset) OpenOn(id string, data map[string]any) (*phone.Reply, error) {
 }
 
 // Arrive shows what an answer brought. The error is a *phone.RefusalError when
-// the client cannot draw it.
+// the client cannot draw it; then it shows what it showed before.
 func (h *Handset) Arrive(reply *phone.Reply) error {
 	if reply.Ended {
 		h.ended = true
@@ -104,28 +104,27 @@ func (h *Handset) Arrive(reply *phone.Reply) error {
 	// A screen that lies in the stack is gone back to, with what was entered.
 	for i, s := range h.stack {
 		if s.ID == reply.Screen {
-			s.Refresh(data)
+			if err := s.Renew(data); err != nil {
+				return refuse(s, err)
+			}
 			h.stack = h.stack[:i+1]
-			return refuse(s)
+			return nil
 		}
 	}
 	s := h.Flow.Open(reply.Screen, data, h.shown)
 	if s == nil { // the phone has judged that there is one
 		return fmt.Errorf("the flow has no screen %s", reply.Screen)
 	}
-	if err := refuse(s); err != nil {
-		return err
+	if err := s.Fault(); err != nil {
+		return refuse(s, err)
 	}
 	h.stack = append(h.stack, s)
 	h.seen[s.ID] = s
 	return nil
 }
 
-func refuse(s *screen.Screen) error {
-	if err := s.Fault(); err != nil {
-		return &phone.RefusalError{Key: phone.KeyComponents, Reason: "screen " + s.ID + ": " + err.Error()}
-	}
-	return nil
+func refuse(s *screen.Screen, fault error) error {
+	return &phone.RefusalError{Key: phone.KeyComponents, Reason: "screen " + s.ID + ": " + fault.Error()}
 }
 
 // shown finds a screen that was shown before.
@@ -241,8 +240,13 @@ func (h *Handset) Back(ctx context.Context) (*Outcome, error) {
 		if err != nil {
 			return nil, err
 		}
-		h.stack = h.stack[:len(h.stack)-1]
-		return &Outcome{Reply: reply, Asked: true}, h.Arrive(reply)
+		stack := h.stack
+		h.stack = stack[:len(stack)-1]
+		if err := h.Arrive(reply); err != nil {
+			h.stack = stack
+			return nil, err
+		}
+		return &Outcome{Reply: reply, Asked: true}, nil
 	case len(h.stack) < 2:
 		return nil, errors.New("this is the first screen: there is none to go back to")
 	}

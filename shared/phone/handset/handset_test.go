@@ -103,6 +103,58 @@ func TestAWayThroughAFlow(t *testing.T) {
 	}
 }
 
+// What the client cannot draw leaves it where it was, with what it showed.
+func TestARefusedAnswerMovesNothing(t *testing.T) {
+	definition, err := flow.Load([]byte(`{"version":"7.3","data_api_version":"3.0","routing_model":{"A":["B"],"B":[]},"screens":[
+		{"id":"A","data":{"list":{"type":"array","items":{"type":"object"},"__example__":[]}},"layout":{"type":"SingleColumnLayout","children":[
+			{"type":"Dropdown","name":"x","label":"X","data-source":"${data.list}"},
+			{"type":"Footer","label":"Go","on-click-action":{"name":"data_exchange","payload":{}}}]}},
+		{"id":"B","terminal":true,"refresh_on_back":true,"layout":{"type":"SingleColumnLayout","children":[{"type":"Footer","label":"Go","on-click-action":{"name":"data_exchange","payload":{}}}]}}]}`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := ""
+	endpoint := &phonetest.Endpoint{Definition: definition, Fault: phonetest.Fault{Alter: func(*flow.Request, []byte) []byte { return []byte(answer) }}}
+	h := handset.New(&phone.Phone{PublicKey: &phonetest.Key().PublicKey, AppSecret: []byte(phonetest.AppSecret), Token: "tok", Flow: definition, Send: endpoint.Send}, screen.Load(definition))
+	const good, twice = `{"screen":"A","data":{"list":[{"id":"1","title":"One"}]}}`, `{"screen":"A","data":{"list":[{"id":"2","title":"Two"},{"id":"2","title":"Two"}]}}`
+	shows := func(id, option string) {
+		t.Helper()
+		if h.Screen() == nil || h.Screen().ID != id {
+			t.Fatalf("it shows %v, want %s", h.Screen(), id)
+		}
+		if in, err := h.Screen().Input("x"); option != "" && (err != nil || len(in.Options) != 1 || in.Options[0].ID != option) {
+			t.Errorf("it offers %+v (%v)", in, err)
+		}
+	}
+	refused := func(err error) {
+		t.Helper()
+		if refusal, ok := errors.AsType[*phone.RefusalError](err); !ok || refusal.Key != phone.KeyComponents {
+			t.Errorf("got %v, want %s", err, phone.KeyComponents)
+		}
+	}
+	answer = good
+	if _, err := h.Open(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	answer = twice
+	_, err = h.Tap(t.Context(), "")
+	refused(err)
+	shows("A", "1")
+	answer = `{"screen":"B","data":{}}`
+	if _, err := h.Tap(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	answer = twice
+	_, err = h.Back(t.Context())
+	refused(err)
+	shows("B", "")
+	answer = good
+	if _, err := h.Back(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	shows("A", "1")
+}
+
 func TestTheClientHoldsItsOwnStepsAgainstTheFlow(t *testing.T) {
 	for _, c := range []struct{ name, link, key string }{
 		{"data that the next screen declares is missing", "Broken", phone.KeyPayloadSchema},

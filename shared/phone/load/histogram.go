@@ -16,11 +16,15 @@ const (
 type Histogram struct {
 	counts [buckets]atomic.Uint64
 	max    atomic.Int64
+	sum    atomic.Int64 // nanoseconds: room for centuries
+	count  atomic.Int64
 }
 
 // Add counts one duration.
 func (h *Histogram) Add(d time.Duration) {
 	h.counts[bucket(d)].Add(1)
+	h.sum.Add(int64(d))
+	h.count.Add(1)
 	for {
 		old := h.max.Load()
 		if int64(d) <= old || h.max.CompareAndSwap(old, int64(d)) {
@@ -65,6 +69,25 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 		}
 	}
 	return h.Max()
+}
+
+// Mean is the sum of all durations by their number; 0 without any.
+func (h *Histogram) Mean() time.Duration {
+	n := h.count.Load()
+	if n == 0 {
+		return 0
+	}
+	return time.Duration(h.sum.Load() / n)
+}
+
+// Quantiles are what a histogram says of all its durations.
+type Quantiles struct {
+	P50, P95, P99, Max, Mean time.Duration
+}
+
+// Quantiles reads them off.
+func (h *Histogram) Quantiles() Quantiles {
+	return Quantiles{P50: h.Quantile(0.50), P95: h.Quantile(0.95), P99: h.Quantile(0.99), Max: h.Max(), Mean: h.Mean()}
 }
 
 // Max is the longest duration.

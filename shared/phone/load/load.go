@@ -23,8 +23,10 @@ type Load struct {
 	TokenSecret []byte
 	Postman     *phone.Postman // delivers the closing webhooks; nil delivers none
 
-	Users    int           // conversations at a time
-	Rate     float64       // requests a second of all users together; 0 is as many as go
+	Users int // conversations at a time
+	// Rate is how many requests fall due in a second, of all users together; 0 is
+	// as many as go, each user sending again when the answer is there.
+	Rate     float64
 	Duration time.Duration // after it no request is begun
 
 	Clock func() time.Time
@@ -35,6 +37,7 @@ type Load struct {
 	slots    atomic.Int64 // requests that were given their time
 	next     atomic.Int64 // conversations begun
 	latency  Histogram
+	sinceDue Histogram // of requests that a rate has given their time
 	requests atomic.Int64
 	failed   atomic.Int64
 
@@ -53,13 +56,17 @@ type Fault struct {
 // Snapshot is where a run stands.
 type Snapshot struct {
 	Took          time.Duration
-	Requests      int           // answered, or failed
-	Failed        int           // of them; see Errors
-	Conversations int           // held to their end
-	Broken        int           // conversations that an error ended
-	P50, P95, P99 time.Duration // from sending a request to its answer, read
-	Max           time.Duration
-	Errors        map[string]Fault // by the client's error key
+	Requests      int // answered, or failed
+	Failed        int // of them; see Errors
+	Conversations int // held to their end
+	Broken        int // conversations that an error ended
+	Quantiles         // from sending a request to its answer, read
+	// SinceDue is from the moment that the rate has given a request to its answer,
+	// read. It tells what users who do not wait for each other would have seen of
+	// an endpoint that was slow for a while: those who wait send less then, and so
+	// measure less of it. Without a rate it is empty.
+	SinceDue Quantiles
+	Errors   map[string]Fault // by the client's error key
 }
 
 // Rate is how many requests a second there were.
@@ -94,8 +101,8 @@ func (l *Load) Run(ctx context.Context) (Snapshot, error) {
 	l.ended = l.Clock()
 	l.mu.Unlock()
 	var err error
-	if l.Postman != nil {
-		if err := l.Postman.Flush(ctx); err != nil {
+	if l.Postman != nil && ctx.Err() == nil {
+		if err := l.Postman.Flush(ctx); err != nil && ctx.Err() == nil {
 			l.fault("webhook", err)
 		}
 	}
@@ -118,12 +125,24 @@ func (l *Load) hold(ctx context.Context) bool {
 		return false
 	}
 	p := l.NewPhone(token)
-	p.Before = l.slot
-	send := p.Send
-	p.Send = func(ctx context.Context, body []byte, header map[string]string) (int, []byte, error) {
+	var due time.Time // of the next request; zero when it has none of its own
+	p.Before = func(ctx context.Context) (err error) {
+		due, err = l.slot(ctx)
+		return err
+	}
+	send, sent := p.Send, false
+	p.Send = func(sending context.Context, body []byte, header map[string]string) (int, []byte, error) {
 		began := l.Clock()
-		status, answer, err := send(ctx, body, header)
-		l.latency.Add(l.Clock().Sub(began))
+		status, answer, err := send(sending, body, header)
+		if sent = true; ctx.Err() != nil { // cut off, not answered
+			return status, answer, err
+		}
+		ended := l.Clock()
+		l.latency.Add(ended.Sub(began))
+		if !due.IsZero() {
+			l.sinceDue.Add(ended.Sub(due))
+			due = time.Time{} // one that is sent again after a 421 was not due
+		}
 		l.requests.Add(1)
 		return status, answer, err
 	}
@@ -148,32 +167,36 @@ func (l *Load) hold(ctx context.Context) bool {
 	}
 	l.mu.Unlock()
 	if err == nil && outcome.Params != nil && l.Postman != nil {
-		if err := l.Postman.Deliver(ctx, outcome.Params); err != nil {
+		if err := l.Postman.Deliver(ctx, c.User.ID, c.User.Name, outcome.Params); err != nil && !cut(err) {
 			l.fault("webhook", err)
 		}
 	}
-	return true
+	// A conversation that fails before it has sent anything does so each time:
+	// it would keep a processor busy, and the endpoint idle.
+	return sent
 }
 
 func (l *Load) over() bool { return l.Clock().Sub(l.began) >= l.Duration }
 
-// slot waits until the next request may be sent.
-func (l *Load) slot(ctx context.Context) error {
+// slot waits until the next request may be sent, and says when it was due: the
+// zero time without a rate.
+func (l *Load) slot(ctx context.Context) (due time.Time, err error) {
 	if l.Rate > 0 {
-		due := time.Duration(float64(l.slots.Add(1)-1) / l.Rate * float64(time.Second))
-		if due >= l.Duration {
-			return errOver
+		after := time.Duration(float64(l.slots.Add(1)-1) / l.Rate * float64(time.Second))
+		if after >= l.Duration {
+			return due, errOver
 		}
-		if wait := due - l.Clock().Sub(l.began); wait > 0 {
+		due = l.began.Add(after)
+		if wait := due.Sub(l.Clock()); wait > 0 {
 			if err := l.Pause(ctx, wait); err != nil {
-				return err
+				return due, err
 			}
 		}
 	}
 	if l.over() {
-		return errOver
+		return due, errOver
 	}
-	return nil
+	return due, nil
 }
 
 // maxKinds bounds the kinds of errors that are told apart: they are few.
@@ -199,7 +222,7 @@ func (l *Load) Snapshot() Snapshot {
 	defer l.mu.Unlock()
 	s := Snapshot{
 		Requests: int(l.requests.Load()), Failed: int(l.failed.Load()), Conversations: l.held, Broken: l.broken,
-		P50: l.latency.Quantile(0.50), P95: l.latency.Quantile(0.95), P99: l.latency.Quantile(0.99), Max: l.latency.Max(),
+		Quantiles: l.latency.Quantiles(), SinceDue: l.sinceDue.Quantiles(),
 		Errors: make(map[string]Fault, len(l.errors)),
 	}
 	switch {

@@ -80,7 +80,7 @@ func TestALoadAtARate(t *testing.T) {
 	if got.Requests != 60 || got.Conversations != 20 || got.Failed != 0 || got.Broken != 0 || len(got.Errors) != 0 || len(endpoint.Requests()) != 60 {
 		t.Errorf("got %+v, the endpoint %d requests", got, len(endpoint.Requests()))
 	}
-	if got.P50 != time.Millisecond || got.P99 != time.Millisecond || got.Max != time.Millisecond {
+	if got.Mean != time.Millisecond || got.P50 != time.Millisecond || got.P99 != time.Millisecond || got.Max != time.Millisecond {
 		t.Errorf("an answer takes one millisecond of this clock: %+v", got)
 	}
 	tokens := map[string]bool{}
@@ -89,6 +89,39 @@ func TestALoadAtARate(t *testing.T) {
 	}
 	if len(tokens) != 20 {
 		t.Errorf("%d flow tokens, want one for each conversation", len(tokens))
+	}
+}
+
+// An endpoint that stands still for two seconds makes one answer slow for a user
+// who waits for it, and all that were due meanwhile for users who do not.
+func TestAStandstillShowsInWhatWasDue(t *testing.T) {
+	endpoint := &phonetest.Endpoint{}
+	l := newLoad(t, endpoint)
+	w := &watch{now: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC)}
+	l.Clock, l.Pause, l.Rate, l.Duration = w.Now, w.Pause, 10, 10*time.Second
+	made := l.NewPhone
+	l.NewPhone = func(token string) *phone.Phone {
+		p := made(token)
+		send := p.Send
+		p.Send = func(ctx context.Context, body []byte, header map[string]string) (int, []byte, error) {
+			if len(endpoint.Requests()) == 30 {
+				_ = w.Pause(ctx, 2*time.Second)
+			}
+			return send(ctx, body, header)
+		}
+		return p
+	}
+	got, err := l.Run(t.Context())
+	if err != nil || got.Requests != 100 {
+		t.Fatalf("got %+v (%v)", got, err)
+	}
+	if got.P95 > 10*time.Millisecond || got.Max < 2*time.Second || got.Mean < 20*time.Millisecond || got.Mean > 40*time.Millisecond {
+		t.Errorf("of 100 answers one took two seconds: %+v", got.Quantiles)
+	}
+	// 20 requests fell due in those two seconds: the 95th of a hundred waited a
+	// second and more.
+	if since := got.SinceDue; since.P95 < time.Second || since.P50 > 100*time.Millisecond || since.Max < 2*time.Second {
+		t.Errorf("since they were due: %+v", since)
 	}
 }
 
@@ -153,8 +186,19 @@ func TestALoadThatIsEnded(t *testing.T) {
 		return p
 	}
 	got, err := l.Run(ctx)
-	if !errors.Is(err, stop) || got.Failed != 0 || got.Conversations != 1 {
+	if !errors.Is(err, stop) || got.Failed != 0 || got.Conversations != 1 || got.Requests != 5 || len(got.Errors) != 0 {
 		t.Errorf("got %+v (%v)", got, err)
+	}
+}
+
+func TestAScriptThatSendsNothingEndsALoad(t *testing.T) {
+	endpoint := &phonetest.Endpoint{}
+	l := newLoad(t, endpoint)
+	l.Conversations = []conversation.Conversation{{Name: "none", Steps: []conversation.Step{{Do: "exchange", From: "A", Send: map[string]any{"y": "1"}, Shows: "B"}}}}
+	l.Users = 3
+	got, err := l.Run(t.Context())
+	if err != nil || got.Requests != 0 || got.Broken != 3 || got.Errors["unexpected"].Count != 3 {
+		t.Errorf("got %+v (%v), want each of three users to give up", got, err)
 	}
 }
 

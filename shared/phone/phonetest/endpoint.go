@@ -5,6 +5,7 @@ package phonetest
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -38,12 +39,14 @@ var Key = sync.OnceValue(func() *rsa.PrivateKey {
 
 // Fault is something an endpoint does wrong.
 type Fault struct {
-	OAEPSHA1   bool // unwraps keys with OAEP-SHA1, as Java and PHP do by default
+	OAEPSHA1   bool // unwraps keys with OAEP-SHA1, as PHP does by default
+	MGF1SHA1   bool // unwraps keys with OAEP-SHA256 and MGF1-SHA1, as Java does by default
 	ReversedIV bool // seals with the vector's bytes in reverse order
 	SameIV     bool // seals with the request's own vector
 	Plain      bool // does not seal at all
 	Status     int  // answers with this status, with the body as usual
-	// Alter changes the plaintext of an answer.
+	// Alter changes the plaintext of an answer, or makes one where the engine has
+	// none (nil).
 	Alter func(request *flow.Request, answer []byte) []byte
 }
 
@@ -86,11 +89,13 @@ func (e *Endpoint) Send(ctx context.Context, body []byte, header map[string]stri
 	e.requests = append(e.requests, request)
 	e.mu.Unlock()
 	answer, status := e.answer(ctx, request)
+	if e.Fault.Alter != nil {
+		if altered := e.Fault.Alter(request, answer); altered != nil {
+			answer, status = altered, http.StatusOK
+		}
+	}
 	if answer == nil {
 		return status, nil, nil
-	}
-	if e.Fault.Alter != nil {
-		answer = e.Fault.Alter(request, answer)
 	}
 	if e.Fault.Status != 0 {
 		status = e.Fault.Status
@@ -135,6 +140,9 @@ func (e *Endpoint) open(body []byte) (plaintext []byte, seal func([]byte) []byte
 		hash = sha1.New()
 	}
 	key, err := rsa.DecryptOAEP(hash, nil, private, envelope.Key, nil)
+	if e.Fault.MGF1SHA1 {
+		key, err = private.Decrypt(nil, envelope.Key, &rsa.OAEPOptions{Hash: crypto.SHA256, MGFHash: crypto.SHA1})
+	}
 	if err != nil {
 		return nil, nil, false
 	}

@@ -45,12 +45,18 @@ func (s *Screen) Enter(name string, value any) ([]*Action, error) {
 		if !ok {
 			return nil, invalid("it takes a list of option ids")
 		}
-		for i, item := range list {
-			if err := in.offers(Text(item)); err != nil {
+		ids := make([]any, 0, len(list))
+		for _, item := range list {
+			id := Text(item)
+			if err := in.offers(id); err != nil {
 				return nil, invalid("%s", err)
 			}
-			list[i] = Text(item)
+			if slices.Contains(ids, any(id)) { // a second tap takes the choice back
+				return nil, invalid("the option %q is chosen twice", id)
+			}
+			ids = append(ids, id)
 		}
+		value = ids
 		if in.MaxItems > 0 && len(list) > in.MaxItems {
 			return nil, invalid("at most %d may be chosen", in.MaxItems)
 		}
@@ -67,8 +73,14 @@ func (s *Screen) Enter(name string, value any) ([]*Action, error) {
 			return nil, invalid("%s", err)
 		}
 	case "PhotoPicker", "DocumentPicker":
-		if _, ok := value.([]any); !ok {
+		files, ok := value.([]any)
+		if !ok {
 			return nil, invalid("it takes a list of files")
+		}
+		for _, file := range files {
+			if _, ok := file.(map[string]any); !ok {
+				return nil, invalid("a file is an object, with the members that the endpoint is to get")
+			}
 		}
 	default:
 		text, ok := value.(string)
@@ -80,6 +92,9 @@ func (s *Screen) Enter(name string, value any) ([]*Action, error) {
 		}
 		if utf8.RuneCountInString(text) > in.MaxChars {
 			return nil, invalid("it takes at most %d characters", in.MaxChars)
+		}
+		if in.Type == "TextInput" && strings.ContainsAny(text, "\r\n") {
+			return nil, invalid("it takes one line")
 		}
 		if in.Kind == "passcode" && strings.Trim(text, "0123456789") != "" {
 			return nil, invalid("it takes digits")
@@ -243,9 +258,10 @@ func (in *Input) checkText(text string) error {
 	if in.Pattern == "" {
 		return nil
 	}
-	// The client's expressions are those of JavaScript. One that Go's do not
-	// have (lookaheads) is not checked: better than to refuse what is right.
-	if pattern, err := regexp.Compile("^(?:" + in.Pattern + ")$"); err == nil && !pattern.MatchString(text) {
+	// The client's expressions are those of JavaScript, and may fit anywhere in
+	// the text: Meta's page says of its pattern 007 "Contains: 007". One that Go's
+	// do not have (lookaheads) is not checked: better than to refuse what is right.
+	if pattern, err := regexp.Compile(in.Pattern); err == nil && !pattern.MatchString(text) {
 		return fmt.Errorf("it does not match the pattern %s", in.Pattern)
 	}
 	return nil
@@ -287,7 +303,16 @@ func (s *Screen) enterDate(in *Input, value any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	both := map[string]any{"start-date": start, "end-date": end}
+	both := map[string]any{}
+	if start != "" {
+		both["start-date"] = start
+	}
+	if end != "" {
+		both["end-date"] = end
+	}
+	if len(both) == 0 { // taken back
+		return nil, nil
+	}
 	return both, in.checkDates(both)
 }
 
@@ -297,7 +322,10 @@ func (in *Input) checkDates(value any) error {
 		return in.Dates.checkDay(Text(value))
 	}
 	start, end := Text(members["start-date"]), Text(members["end-date"])
-	if start == "" || end == "" {
+	switch {
+	case start != "" && end == "" && in.Dates.OnlyFirst:
+		return in.Dates.checkDay(start)
+	case start == "" || end == "":
 		return errors.New("it needs both days")
 	}
 	if err := errors.Join(in.Dates.checkDay(start), in.Dates.checkDay(end)); err != nil {

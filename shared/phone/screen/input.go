@@ -1,6 +1,7 @@
 package screen
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 // Input is one input as it stands on the screen.
 type Input struct {
 	Type, Name, Label, Helper string
+	Title, Description        string // above its label; most have none
 
 	Required, Enabled bool
 	// Error is what the endpoint says of it (error-message, error-messages).
@@ -46,12 +48,16 @@ type Dates struct {
 	Unavailable      []string // single days
 	Days             []string // Mon … Sun; empty is all
 	Range            bool     // two days are entered
+	OnlyFirst        bool     // of a range the first day will do
 	MinDays, MaxDays int      // the length of a range; 0 is any
 }
 
 const (
 	defaultMaxChars  = 80  // of a TextInput
 	defaultMaxLength = 600 // of a TextArea
+
+	// What a DatePicker offers that says nothing of it.
+	defaultMinDate, defaultMaxDate = "1900-01-01", "2100-12-31"
 )
 
 // input reads a component that can be filled in; nil for any other.
@@ -59,6 +65,7 @@ func (s *Screen) input(c *flowjson.Component, form *flowjson.Component) *Input {
 	a := s.flow.attributes[c]
 	in := &Input{
 		Type: c.Type, Name: c.Name, Label: s.label(a["label"]), Helper: s.label(a["helper-text"]),
+		Title: Text(s.value(a["title"])), Description: Text(s.value(a["description"])),
 		Required: s.required(a["required"]), Enabled: true,
 		onSelect: s.action(a["on-select-action"]), onUnselect: s.action(a["on-unselect-action"]),
 	}
@@ -86,6 +93,12 @@ func (s *Screen) input(c *flowjson.Component, form *flowjson.Component) *Input {
 			Min: Text(s.value(a["min-date"])), Max: Text(s.value(a["max-date"])),
 			Unavailable: texts(s.value(a["unavailable-dates"])), Days: texts(s.value(a["include-days"])),
 			Range: c.Type == "CalendarPicker" && Text(s.value(a["mode"])) == "range", MinDays: whole("min-days", 0), MaxDays: whole("max-days", 0),
+		}
+		if c.Type == "DatePicker" {
+			in.Dates.Min, in.Dates.Max = cmp.Or(in.Dates.Min, defaultMinDate), cmp.Or(in.Dates.Max, defaultMaxDate)
+		}
+		if each, ok := s.value(a["required"]).(map[string]any); ok {
+			in.Dates.OnlyFirst = truth(each["start-date"]) && !truth(each["end-date"])
 		}
 	case "PhotoPicker":
 		in.MinItems, in.MaxItems = whole("min-uploaded-photos", 0), whole("max-uploaded-photos", 30)

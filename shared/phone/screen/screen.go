@@ -49,6 +49,18 @@ func (s *Screen) Refresh(data map[string]json.RawMessage) {
 	}
 }
 
+// Renew is Refresh, unless the client could not draw the screen then: it stays as
+// it is, and the error says why.
+func (s *Screen) Renew(data map[string]json.RawMessage) error {
+	before := s.data
+	s.Refresh(data)
+	err := s.Fault()
+	if err != nil {
+		s.data = before
+	}
+	return err
+}
+
 // Title is the screen's title, resolved.
 func (s *Screen) Title() string { return Text(s.value(s.def.Title)) }
 
@@ -150,6 +162,7 @@ type Item struct {
 // Entry is one entry of a NavigationList.
 type Entry struct {
 	ID, Title, Description string
+	Details                []string // what else it says: metadata, badge, tags, what stands at its end
 	Tap                    *Action
 }
 
@@ -201,18 +214,22 @@ func (s *Screen) branchOfSwitch(c *flowjson.Component) []*flowjson.Component {
 		return nil
 	}
 	value := Text(s.value(s.flow.attributes[c]["value"]))
+	var otherwise []*flowjson.Component // what stands under default
 	begin := len(c.Children)
 	for _, name := range slices.Sorted(maps.Keys(cases)) {
 		begin -= lengthOf(cases[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(cases)) {
 		end := begin + lengthOf(cases[name])
-		if name == value {
+		switch name {
+		case value:
 			return c.Children[begin:end]
+		case "default":
+			otherwise = c.Children[begin:end]
 		}
 		begin = end
 	}
-	return nil
+	return otherwise
 }
 
 func (s *Screen) item(c *flowjson.Component, form *flowjson.Component) Item {
@@ -225,8 +242,8 @@ func (s *Screen) item(c *flowjson.Component, form *flowjson.Component) Item {
 	case "TextHeading", "TextSubheading", "TextBody", "TextCaption", "RichText", "EmbeddedLink":
 		switch text := s.value(a["text"]).(type) {
 		case []any:
-			for _, line := range text {
-				item.Lines = append(item.Lines, Text(s.value(line)))
+			for _, line := range text { // resolved by now: what data say is text, whatever stands in it
+				item.Lines = append(item.Lines, Text(line))
 			}
 			item.Text = strings.Join(item.Lines, "\n")
 		default:
@@ -246,6 +263,9 @@ func (s *Screen) item(c *flowjson.Component, form *flowjson.Component) Item {
 		}
 	case "NavigationList":
 		item.Text = Text(s.value(a["label"]))
+		if description := Text(s.value(a["description"])); description != "" {
+			item.Lines = []string{description}
+		}
 		item.Entries = s.entries(a)
 	default:
 		if input := s.input(c, form); input != nil {
@@ -265,14 +285,18 @@ func (s *Screen) entries(a map[string]any) []Entry {
 		members, _ := raw.(map[string]any)
 		content, _ := members["main-content"].(map[string]any)
 		e := Entry{ID: Text(members["id"]), Title: Text(content["title"]), Description: Text(content["description"])}
-		// The action is taken as it was written: its references are resolved when
-		// it runs.
-		if written, ok := a["list-items"].([]any); ok && i < len(written) {
-			if members, ok := written[i].(map[string]any); ok {
-				e.Tap = s.action(members["on-click-action"])
+		end, _ := members["end"].(map[string]any)
+		for _, value := range []any{content["metadata"], members["badge"], members["tags"], end["title"], end["description"], end["metadata"]} {
+			if text := Text(value); text != "" {
+				e.Details = append(e.Details, text)
 			}
 		}
-		if e.Tap == nil {
+		// The action is taken as it was written, if it was: its references are
+		// resolved when it runs. That of a list that came as data came with it.
+		if written, ok := a["list-items"].([]any); ok && i < len(written) {
+			members, _ = written[i].(map[string]any)
+		}
+		if e.Tap = s.action(members["on-click-action"]); e.Tap == nil {
 			e.Tap = s.action(a["on-click-action"])
 		}
 		entries = append(entries, e)

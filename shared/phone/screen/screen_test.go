@@ -121,13 +121,18 @@ func TestWhatTheClientTakesAtOnce(t *testing.T) {
 		{"no phone", `{"type":"TextInput","name":"x","label":"L","input-type":"phone"}`, "call me", "", "it takes a phone number"},
 		{"a passcode of letters", `{"type":"TextInput","name":"x","label":"L","input-type":"passcode"}`, "12ab", "it takes digits", ""},
 		{"against the pattern", `{"type":"TextInput","name":"x","label":"L","pattern":"[A-Z]{2}[0-9]+","helper-text":"h"}`, "ab1", "", "it does not match the pattern [A-Z]{2}[0-9]+"},
-		{"a part of it fits the pattern", `{"type":"TextInput","name":"x","label":"L","pattern":"[0-9]+","helper-text":"h"}`, "a1", "", "it does not match the pattern [0-9]+"},
+		{"a part of it fits the pattern", `{"type":"TextInput","name":"x","label":"L","pattern":"007","helper-text":"Contains: 007"}`, "a007b", "", ""},
+		{"no part of it fits the pattern", `{"type":"TextInput","name":"x","label":"L","pattern":"007","helper-text":"Contains: 007"}`, "070", "", "it does not match the pattern 007"},
+		{"a pattern that says where it begins and ends", `{"type":"TextInput","name":"x","label":"L","pattern":"^[0-9]+$","helper-text":"h"}`, "a1", "", "it does not match the pattern ^[0-9]+$"},
+		{"two lines where one fits", `{"type":"TextInput","name":"x","label":"L"}`, "a\nb", "it takes one line", ""},
+		{"two lines in a text", `{"type":"TextArea","name":"x","label":"L"}`, "a\nb", "", ""},
 		{"a pattern Go does not have", `{"type":"TextInput","name":"x","label":"L","pattern":"(?=a).*","helper-text":"h"}`, "b", "", ""},
 		{"not enabled", `{"type":"TextArea","name":"x","label":"L","enabled":false}`, "a", "it is not enabled", ""},
 		{"an option", `{"type":"RadioButtonsGroup","name":"x","label":"L",` + options + `}`, "a", "", ""},
 		{"no option", `{"type":"Dropdown","name":"x","label":"L",` + options + `}`, "z", `it has no option "z", expected one of a, b, c`, ""},
 		{"a disabled option", `{"type":"Dropdown","name":"x","label":"L",` + options + `}`, "c", `the option "c" is not enabled`, ""},
 		{"too many options", `{"type":"CheckboxGroup","name":"x","label":"L","max-selected-items":1,` + options + `}`, []any{"a", "b"}, "at most 1 may be chosen", ""},
+		{"an option twice", `{"type":"CheckboxGroup","name":"x","label":"L","min-selected-items":2,` + options + `}`, []any{"a", "a"}, `the option "a" is chosen twice`, ""},
 		{"too few options", `{"type":"ChipsSelector","name":"x","label":"L","min-selected-items":2,` + options + `}`, []any{"a"}, "", "at least 2 are needed"},
 		{"a text for a list", `{"type":"CheckboxGroup","name":"x","label":"L",` + options + `}`, "a", "it takes a list of option ids", ""},
 		{"a required consent refused", `{"type":"OptIn","name":"x","label":"L","required":true}`, false, "", "it must be filled in"},
@@ -136,11 +141,21 @@ func TestWhatTheClientTakesAtOnce(t *testing.T) {
 		{"no day", `{"type":"DatePicker","name":"x","label":"L"}`, "30/11/2026", `"30/11/2026" is no day, expected one such as 2026-11-24`, ""},
 		{"too early", `{"type":"DatePicker","name":"x","label":"L","min-date":"2026-11-01"}`, "2026-10-31", "it is before the first day, 2026-11-01", ""},
 		{"too late", `{"type":"DatePicker","name":"x","label":"L","max-date":"2026-11-30"}`, "2026-12-01", "it is after the last day, 2026-11-30", ""},
+		{"before the first day there is", `{"type":"DatePicker","name":"x","label":"L"}`, "1899-12-31", "it is before the first day, 1900-01-01", ""},
+		{"after the last day there is", `{"type":"DatePicker","name":"x","label":"L"}`, "2101-01-01", "it is after the last day, 2100-12-31", ""},
+		{"files", `{"type":"PhotoPicker","name":"x","label":"L"}`, []any{map[string]any{"file_name": "a.jpg"}}, "", ""},
+		{"the name of a file", `{"type":"PhotoPicker","name":"x","label":"L"}`, []any{"a.jpg"}, "a file is an object, with the members that the endpoint is to get", ""},
+		{"more files than fit", `{"type":"DocumentPicker","name":"x","label":"L","max-uploaded-documents":1}`, []any{map[string]any{}, map[string]any{}}, "", "at most 1 may be chosen"},
 		{"taken", `{"type":"DatePicker","name":"x","label":"L","unavailable-dates":["2026-11-24"]}`, "2026-11-24", "this day is not available", ""},
 		{"a Sunday", `{"type":"CalendarPicker","name":"x","label":"L","include-days":["Mon","Tue"]}`, "2026-11-29", "this is a Sun, expected one of Mon, Tue", ""},
 		{"a range", `{"type":"CalendarPicker","name":"x","mode":"range","label":{"start-date":"From","end-date":"To"},"min-days":2}`, map[string]any{"start-date": "2026-11-24", "end-date": "2026-11-25"}, "", ""},
 		{"a short range", `{"type":"CalendarPicker","name":"x","mode":"range","label":{"start-date":"From","end-date":"To"},"min-days":3}`, map[string]any{"start-date": "2026-11-24", "end-date": "2026-11-25"}, "at least 3 days are needed", ""},
 		{"a range the wrong way round", `{"type":"CalendarPicker","name":"x","mode":"range","label":{"start-date":"From","end-date":"To"}}`, map[string]any{"start-date": "2026-11-25", "end-date": "2026-11-24"}, "it ends before it begins", ""},
+		{"half a range", `{"type":"CalendarPicker","name":"x","mode":"range","label":{"start-date":"From","end-date":"To"}}`, map[string]any{"start-date": "2026-11-24"}, "it needs both days", ""},
+		{"half a range where the rest may be left out", `{"type":"CalendarPicker","name":"x","mode":"range","label":{"start-date":"From","end-date":"To"},"required":{"start-date":true,"end-date":false}}`, map[string]any{"start-date": "2026-11-24"}, "", ""},
+		{"the other half", `{"type":"CalendarPicker","name":"x","mode":"range","label":{"start-date":"From","end-date":"To"},"required":{"start-date":true,"end-date":false}}`, map[string]any{"end-date": "2026-11-24"}, "it needs both days", ""},
+		{"a range that is taken back", `{"type":"CalendarPicker","name":"x","mode":"range","label":{"start-date":"From","end-date":"To"}}`, map[string]any{"start-date": "", "end-date": ""}, "", ""},
+		{"a required range that is taken back", `{"type":"CalendarPicker","name":"x","mode":"range","label":{"start-date":"From","end-date":"To"},"required":{"start-date":true,"end-date":true}}`, map[string]any{}, "", "it must be filled in"},
 		{"an input that is not there", `{"type":"TextInput","name":"y","label":"L"}`, "a", "the screen A shows no input x, expected one of y", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -241,6 +256,75 @@ func TestBranchesComeAndGo(t *testing.T) {
 	}
 }
 
+func TestASwitchWithADefault(t *testing.T) {
+	s := load(t, "7.3", "{}", `{"type":"TextInput","name":"animal","label":"Animal"},{"type":"Switch","value":"${form.animal}","cases":{
+		"cat":[{"type":"TextBody","text":"a cat"}],"default":[{"type":"TextBody","text":"neither"},{"type":"TextBody","text":"nor"}],"dog":[{"type":"TextBody","text":"a dog"}]}}`)
+	for animal, want := range map[string]string{"cat": "a cat", "dog": "a dog", "cow": "neither nor", "": "neither nor"} {
+		if _, err := s.Enter("animal", animal); err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		for _, item := range s.Items()[1:] {
+			said = append(said, item.Text)
+		}
+		if got := strings.Join(said, " "); got != want {
+			t.Errorf("of %q it says %q, want %q", animal, got, want)
+		}
+	}
+}
+
+// What an endpoint sends is text, also where it looks like an expression.
+func TestDataAreNotEvaluated(t *testing.T) {
+	s := load(t, "7.3", `{"lines":{"type":"array","items":{"type":"string"},"__example__":[]},"secret":{"type":"string","__example__":""}}`,
+		`{"type":"TextBody","markdown":true,"text":"${data.lines}"},{"type":"TextBody","text":"${data.secret}"}`)
+	s.Refresh(map[string]json.RawMessage{"lines": json.RawMessage("[\"${data.secret}\",\"`1 + 1`\"]"), "secret": json.RawMessage("\"`2 + 2`\"")})
+	items := s.Items()
+	if items[0].Text != "${data.secret}\n`1 + 1`" || items[1].Text != "`2 + 2`" {
+		t.Errorf("it says %q and %q", items[0].Text, items[1].Text)
+	}
+}
+
+func TestEntriesThatCameAsDataHaveTheirActions(t *testing.T) {
+	s := load(t, "7.3", `{"list":{"type":"array","items":{"type":"object"},"__example__":[]},"n":{"type":"number","__example__":1}}`,
+		`{"type":"NavigationList","name":"l","label":"L","list-items":"${data.list}"}`)
+	s.Refresh(map[string]json.RawMessage{"n": json.RawMessage("7"), "list": json.RawMessage(`[
+		{"id":"a","main-content":{"title":"A"},"on-click-action":{"name":"data_exchange","payload":{"chosen":"a"}}},
+		{"id":"b","main-content":{"title":"B"},"on-click-action":{"name":"navigate","next":{"type":"screen","name":"NEXT"},"payload":{"chosen":"b"}}}]`)})
+	entries := s.Items()[0].Entries
+	if len(entries) != 2 || entries[0].Tap == nil || entries[0].Tap.Name != "data_exchange" || entries[1].Tap == nil || entries[1].Tap.Next != "NEXT" {
+		t.Fatalf("entries are %+v", entries)
+	}
+	for i, want := range []string{"a", "b"} {
+		if payload, err := s.Payload(entries[i].Tap); err != nil || payload["chosen"] != want {
+			t.Errorf("entry %d posts %v (%v)", i, payload, err)
+		}
+	}
+}
+
+func TestARangeThatIsTakenBackIsNotPosted(t *testing.T) {
+	s := load(t, "7.3", "{}", `{"type":"CalendarPicker","name":"x","mode":"range","label":{"start-date":"From","end-date":"To"},"init-value":{"start-date":"2026-11-24","end-date":"2026-11-25"}},
+		{"type":"Footer","label":"Go","on-click-action":{"name":"complete","payload":{"x":"${form.x}"}}}`)
+	post := func() string {
+		t.Helper()
+		items := s.Items()
+		payload, err := s.Payload(items[len(items)-1].Tap)
+		raw, _ := json.Marshal(payload)
+		if err != nil {
+			t.Error(err)
+		}
+		return string(raw)
+	}
+	if got := post(); got != `{"x":{"end-date":"2026-11-25","start-date":"2026-11-24"}}` {
+		t.Errorf("it posts %s", got)
+	}
+	if _, err := s.Enter("x", map[string]any{"start-date": "", "end-date": ""}); err != nil {
+		t.Fatal(err)
+	}
+	if got := post(); got != `{}` {
+		t.Errorf("it posts %s", got)
+	}
+}
+
 func TestActionsOfSelections(t *testing.T) {
 	const update = `{"name":"update_data","payload":{"n":`
 	s := load(t, "7.3", `{"n":{"type":"number","__example__":1}}`, `{"type":"CheckboxGroup","name":"x","label":"L",
@@ -266,6 +350,48 @@ func TestActionsOfSelections(t *testing.T) {
 	if err := s.Update(map[string]any{"m": 1}); err == nil {
 		t.Error("data that the screen does not declare was changed")
 	}
+}
+
+// What a screen is made of may come from an endpoint as a whole.
+func FuzzData(f *testing.F) {
+	definition, err := flow.Load([]byte(`{"version":"7.3","screens":[{"id":"A","terminal":true,"title":"${data.t}","data":{},"layout":{"type":"SingleColumnLayout","children":[
+		{"type":"TextBody","text":"${data.t}","markdown":true},{"type":"TextHeading","text":"`+"`'a' ${data.t} (1 + ${data.n})`"+`"},
+		{"type":"If","condition":"${data.b}","then":[{"type":"TextBody","text":"then"}],"else":[{"type":"TextBody","text":"else"}]},
+		{"type":"Switch","value":"${data.t}","cases":{"a":[{"type":"TextBody","text":"a"}],"default":[{"type":"TextBody","text":"d"}]}},
+		{"type":"CheckboxGroup","name":"c","label":"C","data-source":"${data.list}","init-value":"${data.init}","enabled":"${data.b}","required":"${data.b}","min-selected-items":"${data.n}","max-selected-items":"${data.n}"},
+		{"type":"Dropdown","name":"d","label":"${data.t}","data-source":"${data.list}","init-value":"${data.init}","error-message":"${data.t}"},
+		{"type":"DatePicker","name":"e","label":"E","min-date":"${data.t}","max-date":"${data.t}","unavailable-dates":"${data.list}","init-value":"${data.init}"},
+		{"type":"CalendarPicker","name":"r","mode":"range","label":"${data.t}","min-days":"${data.n}","include-days":"${data.list}","required":"${data.init}","init-value":"${data.init}"},
+		{"type":"TextInput","name":"x","label":"X","pattern":"${data.t}","init-value":"${data.init}","min-chars":"${data.n}","max-chars":"${data.n}","visible":"${data.b}"},
+		{"type":"PhotoPicker","name":"p","label":"P","max-uploaded-photos":"${data.n}","error-message":"${data.init}"},
+		{"type":"NavigationList","name":"l","label":"L","list-items":"${data.list}","on-click-action":{"name":"complete","payload":{"t":"${data.t}"}}},
+		{"type":"Footer","label":"${data.t}","on-click-action":{"name":"complete","payload":{"c":"${form.c}","d":"${form.d}","r":"${form.r}","x":"${form.x}"}}}]}}]}`), nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	screens := Load(definition)
+	f.Add(`"text"`, `3`, `[{"id":"1","title":"One","on-select-action":{"name":"update_data","payload":{"t":"${data.t}"}}},{"id":"2"}]`, `["1"]`, "1")
+	f.Add(`["a",{"b":1}]`, `-1e300`, `[{"main-content":{"title":"T"},"end":{"title":1},"badge":[],"tags":["x"]},null,7]`, `{"start-date":"2026-11-24","end-date":true}`, "2026-11-24")
+	f.Add(`"("`, `"9"`, `{"id":"1"}`, `true`, "")
+	f.Fuzz(func(_ *testing.T, text, number, list, init, entered string) {
+		s := screens.Open("A", map[string]json.RawMessage{"t": json.RawMessage(text), "n": json.RawMessage(number), "list": json.RawMessage(list), "init": json.RawMessage(init), "b": json.RawMessage("true")}, nil)
+		_, _ = s.Title(), s.Fault()
+		for _, item := range s.Items() {
+			if item.Tap != nil {
+				_, _ = s.Payload(item.Tap)
+			}
+			if item.Input == nil {
+				continue
+			}
+			for _, value := range []any{entered, []any{entered, map[string]any{}}, map[string]any{"start-date": entered, "end-date": entered}, entered == ""} {
+				actions, _ := s.Enter(item.Input.Name, value)
+				for _, action := range actions {
+					_, _ = s.Payload(action)
+				}
+			}
+		}
+		s.Check()
+	})
 }
 
 func TestInputsThatCannotBeDrawn(t *testing.T) {

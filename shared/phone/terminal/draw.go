@@ -10,28 +10,31 @@ import (
 
 const (
 	width      = 72
-	maxOptions = 20 // of one input that are drawn; the others can be chosen too
+	maxOptions = 20 // of one input that are drawn unless all are asked for
 )
 
-// draw shows the screen.
-func (t *Terminal) draw() {
+// draw shows the screen, of each input's options the first or all.
+func (t *Terminal) draw(all bool) {
 	s := t.Hand.Screen()
-	title := s.Title()
-	line := max(4, width-utf8.RuneCountInString(title)-utf8.RuneCountInString(s.ID)-6)
-	fmt.Fprintf(t.Out, "\n┌─ %s %s %s\n", printable(title), strings.Repeat("─", line), s.ID)
+	title := Printable(s.Title())
+	line := max(4, width-columns(title)-columns(s.ID)-6)
+	fmt.Fprintf(t.Out, "\n┌─ %s %s %s\n", title, strings.Repeat("─", line), s.ID)
 	n := 0
 	for _, item := range s.Items() {
 		switch {
 		case item.Input != nil:
 			n++
-			t.drawInput(n, item)
+			t.drawInput(n, item, all)
 		case item.Type == "NavigationList":
 			if item.Text != "" {
 				t.line(item.Text)
 			}
+			for _, text := range item.Lines {
+				t.line("     " + text)
+			}
 			for _, entry := range item.Entries {
 				n++
-				t.line(fmt.Sprintf("%d. %s ›", n, joined(entry.Title, entry.Description)))
+				t.line(fmt.Sprintf("%d. %s ›", n, joined(append([]string{entry.Title, entry.Description}, entry.Details...)...)))
 			}
 		case item.Type == "Footer":
 			if len(item.Lines) > 0 {
@@ -64,8 +67,13 @@ func (t *Terminal) drawText(item screen.Item) {
 	}
 }
 
-func (t *Terminal) drawInput(n int, item screen.Item) {
+func (t *Terminal) drawInput(n int, item screen.Item, all bool) {
 	in := item.Input
+	for _, text := range []string{in.Title, in.Description} {
+		for _, line := range wrap(text, width-4) {
+			t.line(line)
+		}
+	}
 	mark := ""
 	if in.Required {
 		mark = " *"
@@ -79,8 +87,8 @@ func (t *Terminal) drawInput(n int, item screen.Item) {
 	}
 	t.line(fmt.Sprintf("%d. %s%s%s", n, in.Label, mark, value))
 	for i, o := range in.Options {
-		if i == maxOptions {
-			t.line(fmt.Sprintf("     … and %d more", len(in.Options)-i))
+		if i == maxOptions && !all {
+			t.line(fmt.Sprintf("     … and %d more, which :draw all shows", len(in.Options)-i))
 			break
 		}
 		box, full := "( )", "(•)"
@@ -106,16 +114,7 @@ func (t *Terminal) drawInput(n int, item screen.Item) {
 
 // line writes one line of a screen. What comes from an endpoint must not move a
 // terminal's cursor.
-func (t *Terminal) line(text string) { fmt.Fprintln(t.Out, "│ "+printable(text)) }
-
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, text)
-}
+func (t *Terminal) line(text string) { fmt.Fprintln(t.Out, "│ "+Printable(text)) }
 
 // shown is an input's value.
 func shown(in *screen.Input) string {
@@ -131,6 +130,9 @@ func shown(in *screen.Input) string {
 		}
 		return "[ ]"
 	case map[string]any:
+		if v["end-date"] == nil {
+			return screen.Text(v["start-date"])
+		}
 		return screen.Text(v["start-date"]) + " – " + screen.Text(v["end-date"])
 	case []any:
 		return fmt.Sprintf("%d files", len(v))
@@ -161,6 +163,8 @@ func hint(in *screen.Input) string {
 		return " (number)"
 	case in.Type == "OptIn":
 		return " (y/n)"
+	case in.Dates.Range && in.Dates.OnlyFirst:
+		return " (a day, or the first and the last, as 2026-11-24 2026-11-26)"
 	case in.Dates.Range:
 		return " (first and last day, as 2026-11-24 2026-11-26)"
 	case in.Type == "DatePicker", in.Type == "CalendarPicker":
@@ -177,7 +181,7 @@ func (t *Terminal) footerPrompt() string {
 	for _, item := range t.Hand.Screen().Items() {
 		switch item.Type {
 		case "Footer":
-			return "[ " + printable(item.Text) + " ] Enter, or a line's number > "
+			return "[ " + Printable(item.Text) + " ] Enter, or a line's number > "
 		case "NavigationList":
 			return "a line's number > "
 		}
@@ -193,23 +197,4 @@ func joined(parts ...string) string {
 		}
 	}
 	return strings.Join(there, " — ")
-}
-
-// wrap breaks a text into lines of at most so many characters, at blanks.
-func wrap(text string, columns int) []string {
-	var lines []string
-	for paragraph := range strings.Lines(text) {
-		line := ""
-		for _, word := range strings.Fields(paragraph) {
-			if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > columns {
-				lines, line = append(lines, line), ""
-			}
-			if line != "" {
-				line += " "
-			}
-			line += word
-		}
-		lines = append(lines, line)
-	}
-	return lines
 }

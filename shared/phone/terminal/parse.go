@@ -49,11 +49,13 @@ func Parse(in *screen.Input, line string) (any, error) {
 			return trimmed, nil
 		}
 		days := strings.FieldsFunc(trimmed, func(r rune) bool { return r == ' ' || r == ',' || r == '–' })
-		if len(days) != 2 && trimmed != "" {
+		switch {
+		case trimmed == "":
+			return map[string]any{}, nil
+		case len(days) == 1 && in.Dates.OnlyFirst:
+			return map[string]any{"start-date": days[0]}, nil
+		case len(days) != 2:
 			return nil, errors.New("it takes the first and the last day, as 2026-11-24 2026-11-26")
-		}
-		if trimmed == "" {
-			days = []string{"", ""}
 		}
 		return map[string]any{"start-date": days[0], "end-date": days[1]}, nil
 	case in.Type == "PhotoPicker", in.Type == "DocumentPicker":

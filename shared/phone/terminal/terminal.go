@@ -5,6 +5,7 @@ package terminal
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/conversation"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/handset"
@@ -42,9 +44,16 @@ type Terminal struct {
 	// Echo writes what was read behind its prompt, as a keyboard's terminal does
 	// by itself and a pipe does not.
 	Echo bool
+	// Opens is how the flow is opened, as the first of the Result's Steps; without
+	// anything to do in it that is init.
+	Opens conversation.Step
 
-	lines chan typed
-	asked map[string]bool // the inputs of the screen that were asked for
+	lines   chan typed
+	asked   map[string]bool // the inputs of the screen that were asked for
+	entered map[string]any  // what was entered since the screen was shown
+	doing   *conversation.Step
+	steps   []conversation.Step
+	lost    int
 }
 
 // Result is how it ended.
@@ -52,12 +61,24 @@ type Result struct {
 	Params  json.RawMessage // what goes into the chat; nil when nothing does
 	Ended   bool            // the flow ended, not the user's patience
 	Refused int             // how many answers the client refused
+	// Steps are what was done and what came of it, as a script has it. Lost says
+	// how many are not among them: a script cannot leave a screen by a choice.
+	Steps []conversation.Step
+	Lost  int
 }
 
 // Run plays the flow to its end. open opens it. The error is one that ends the
 // run; what the client refuses is shown, and the user may try again, as on a
 // phone.
 func (t *Terminal) Run(ctx context.Context, open func(context.Context) (*phone.Reply, error)) (Result, error) {
+	t.steps, t.lost = nil, 0
+	t.Opens.Do = cmp.Or(t.Opens.Do, conversation.DoInit)
+	result, err := t.run(ctx, open)
+	result.Steps, result.Lost = t.steps, t.lost
+	return result, err
+}
+
+func (t *Terminal) run(ctx context.Context, open func(context.Context) (*phone.Reply, error)) (Result, error) {
 	done := make(chan struct{})
 	defer close(done)
 	t.lines = make(chan typed)
@@ -66,13 +87,15 @@ func (t *Terminal) Run(ctx context.Context, open func(context.Context) (*phone.R
 	go listen(t.In, t.lines, done)
 	var result Result
 	reply, err := open(ctx)
+	t.doing = &t.Opens
+	t.note(reply, err)
 	if err != nil {
 		err = t.refused(ctx, &result, flow.Init, err)
 		return result, err
 	}
 	for !reply.Ended {
-		t.asked = map[string]bool{}
-		t.draw()
+		t.asked, t.entered = map[string]bool{}, map[string]any{}
+		t.draw(false)
 		t.snackbar(reply)
 		if reply, err = t.onScreen(ctx, &result); errors.Is(err, errQuit) {
 			return result, nil
@@ -106,9 +129,10 @@ func (t *Terminal) onScreen(ctx context.Context, result *Result) (*phone.Reply, 
 		}
 		var outcome *handset.Outcome
 		action := flow.DataExchange
+		t.doing = nil
 		switch command, isCommand := strings.CutPrefix(line, ":"); {
 		case isCommand:
-			if strings.HasPrefix(command, "back") {
+			if isBack(command) {
 				action = flow.Back
 			}
 			outcome, err = t.command(ctx, command)
@@ -116,6 +140,10 @@ func (t *Terminal) onScreen(ctx context.Context, result *Result) (*phone.Reply, 
 			outcome, err = t.enter(ctx, in, strings.TrimPrefix(line, `\`))
 		default:
 			outcome, err = t.tap(ctx, line)
+		}
+		t.note(t.cameOf(outcome, action), err)
+		if t.doing == nil && t.Hand.Screen() != at {
+			t.lost++
 		}
 		switch {
 		case errors.Is(err, errQuit):
@@ -138,10 +166,39 @@ func (t *Terminal) onScreen(ctx context.Context, result *Result) (*phone.Reply, 
 		case reply.Ended || t.Hand.Screen() != at || in == nil:
 			return reply, nil
 		default: // the same screen, in the middle of being filled in
-			t.draw()
+			t.draw(false)
 			t.snackbar(reply)
 		}
 	}
+}
+
+// cameOf is what an action came to in the form of an answer, nil if nothing did.
+func (t *Terminal) cameOf(outcome *handset.Outcome, action flow.Action) *phone.Reply {
+	switch s := t.Hand.Screen(); {
+	case outcome == nil:
+		return nil
+	case outcome.Reply == nil && action == flow.Back && s != nil: // to the screen before, as it was left
+		return &phone.Reply{Screen: s.ID}
+	}
+	return outcome.Reply
+}
+
+// note takes down what was done, if a script can say it.
+func (t *Terminal) note(reply *phone.Reply, err error) {
+	if t.doing != nil && t.doing.Came(reply, err) {
+		t.steps = append(t.steps, *t.doing)
+	}
+}
+
+// taps says that something is tapped now, after what was entered; empty is the
+// footer.
+func (t *Terminal) taps(button string) {
+	t.doing = &conversation.Step{Do: conversation.DoTap, From: t.Hand.Screen().ID, Enter: maps.Clone(t.entered), Button: button}
+}
+
+func isBack(command string) bool {
+	name, _, _ := strings.Cut(command, " ")
+	return name == "back" || name == "b"
 }
 
 // next is the input to ask for: the first that is visible, can be filled in and
@@ -185,7 +242,7 @@ func listen(in io.Reader, lines chan<- typed, done <-chan struct{}) {
 
 // read reads one line behind a prompt.
 func (t *Terminal) read(ctx context.Context, prompt string, hidden bool) (string, error) {
-	fmt.Fprint(t.Out, printable(prompt))
+	fmt.Fprint(t.Out, Printable(prompt))
 	var next typed
 	select {
 	case next = <-t.lines:
@@ -201,12 +258,12 @@ func (t *Terminal) read(ctx context.Context, prompt string, hidden bool) (string
 	case t.Echo && hidden:
 		fmt.Fprintln(t.Out, masked(line))
 	case t.Echo:
-		fmt.Fprintln(t.Out, printable(line))
+		fmt.Fprintln(t.Out, Printable(line))
 	}
 	return line, nil
 }
 
-func (t *Terminal) say(line string) { fmt.Fprintln(t.Out, printable(line)) }
+func (t *Terminal) say(line string) { fmt.Fprintln(t.Out, Printable(line)) }
 
 func (t *Terminal) snackbar(reply *phone.Reply) {
 	if reply.ErrorMessage != "" {
@@ -226,10 +283,12 @@ func (t *Terminal) enter(ctx context.Context, in *screen.Input, line string) (*h
 	}
 	t.asked[in.Name] = true
 	outcome, err := t.Hand.Enter(ctx, in.Name, value)
+	if _, ok := errors.AsType[*handset.InvalidError](err); ok {
+		delete(t.asked, in.Name)
+		return nil, err
+	}
+	t.entered[in.Name] = value // whatever the endpoint said to it
 	if err != nil {
-		if _, ok := errors.AsType[*handset.InvalidError](err); ok {
-			delete(t.asked, in.Name)
-		}
 		return nil, err
 	}
 	return outcome, nil
@@ -245,6 +304,7 @@ func (t *Terminal) tap(ctx context.Context, line string) (*handset.Outcome, erro
 		return nil, nil
 	}
 	if line == "" {
+		t.taps("")
 		outcome, err := t.Hand.Tap(ctx, "")
 		return outcome, t.orSay(err)
 	}
@@ -263,11 +323,13 @@ func (t *Terminal) pick(ctx context.Context, n int) (*handset.Outcome, error) {
 		}
 		for _, entry := range item.Entries {
 			if i++; i == n && entry.Tap != nil {
+				t.taps(cmp.Or(entry.ID, entry.Title))
 				return t.Hand.Run(ctx, entry.Tap)
 			}
 		}
 		if item.Input == nil && item.Tap != nil && item.Type == "EmbeddedLink" {
 			if i++; i == n {
+				t.taps(item.Text)
 				return t.Hand.Run(ctx, item.Tap)
 			}
 		}
@@ -281,7 +343,8 @@ const help = `  Enter        leaves an input as it is; after the last one it tap
                =1 is the id 1
   -            empties a choice or a date
   :back        goes back          :tap TEXT  taps a button, link or entry
-  :edit 2      goes to line 2     :draw      shows the screen again
+  :edit 2      goes to line 2     :draw      shows the screen again (:draw all with
+                                             all options)
   :quit        closes the flow    \:text     enters a text that begins with a colon`
 
 func (t *Terminal) command(ctx context.Context, command string) (*handset.Outcome, error) {
@@ -291,9 +354,11 @@ func (t *Terminal) command(ctx context.Context, command string) (*handset.Outcom
 	case "quit", "q":
 		return nil, errQuit
 	case "back", "b":
+		t.doing = &conversation.Step{Do: conversation.DoBack, From: t.Hand.Screen().ID}
 		outcome, err := t.Hand.Back(ctx)
 		return outcome, t.orSay(err)
 	case "tap", "t":
+		t.taps(argument)
 		outcome, err := t.Hand.Tap(ctx, argument)
 		return outcome, t.orSay(err)
 	case "edit", "e":
@@ -302,7 +367,7 @@ func (t *Terminal) command(ctx context.Context, command string) (*handset.Outcom
 		}
 		delete(t.asked, argument)
 	case "draw", "d":
-		t.draw()
+		t.draw(argument == "all")
 	default:
 		fmt.Fprintln(t.Out, help)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/conversation"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flow"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/phone/handset"
@@ -136,6 +138,175 @@ func TestAFlowThatAsksNobody(t *testing.T) {
 		t.Error("the endpoint was asked")
 	}
 	golden(t, "testdata/everything.txt", out)
+}
+
+// kinds is a flow with each kind of component that Flow JSON has.
+var kinds = `{"version":"7.3","screens":[
+	{"id":"TEXTS","title":"全部","data":{},"layout":{"type":"SingleColumnLayout","children":[
+		{"type":"TextHeading","text":"Heading"},{"type":"TextSubheading","text":"Subheading"},{"type":"TextBody","text":"Body"},{"type":"TextCaption","text":"Caption"},
+		{"type":"Image","src":"aaaa","alt-text":"a cat"},
+		{"type":"ImageCarousel","images":[{"src":"aaaa","alt-text":"one"},{"src":"bbbb","alt-text":"two"}]},
+		{"type":"EmbeddedLink","text":"Link","on-click-action":{"name":"open_url","url":"https://example.com"}},
+		{"type":"If","condition":"'a' == ${form.none}","then":[{"type":"TextBody","text":"then"}],"else":[{"type":"TextBody","text":"else"}]},
+		{"type":"Switch","value":"${form.none}","cases":{"a":[{"type":"TextBody","text":"case a"}],"default":[{"type":"TextBody","text":"case default"}]}},
+		{"type":"Footer","label":"On","center-caption":"center","on-click-action":{"name":"navigate","next":{"type":"screen","name":"RICH"},"payload":{}}}]}},
+	{"id":"RICH","title":"Rich","layout":{"type":"SingleColumnLayout","children":[
+		{"type":"RichText","text":["# A title","","- one","- two"]},
+		{"type":"Footer","label":"On","on-click-action":{"name":"navigate","next":{"type":"screen","name":"INPUTS"},"payload":{}}}]}},
+	{"id":"INPUTS","title":"Inputs","layout":{"type":"SingleColumnLayout","children":[{"type":"Form","name":"f","children":[
+		{"type":"TextInput","name":"text","label":"Text","helper-text":"Helper"},{"type":"TextInput","name":"number","label":"Number","input-type":"number"},
+		{"type":"TextInput","name":"email","label":"Email","input-type":"email"},{"type":"TextInput","name":"password","label":"Password","input-type":"password"},
+		{"type":"TextInput","name":"passcode","label":"Passcode","input-type":"passcode"},{"type":"TextInput","name":"phone","label":"Phone","input-type":"phone"},
+		{"type":"TextArea","name":"area","label":"Area"},
+		{"type":"CheckboxGroup","name":"boxes","label":"Boxes","description":"What the boxes are for","data-source":[{"id":"a","title":"A","description":"first","metadata":"1 €"},{"id":"b","title":"B","enabled":false}]},
+		{"type":"RadioButtonsGroup","name":"radio","label":"Radio","required":true,"data-source":[{"id":"a","title":"A"}]},
+		{"type":"ChipsSelector","name":"chips","label":"Chips","description":"What the chips are for","data-source":[{"id":"a","title":"A"},{"id":"b","title":"B"}]},
+		{"type":"Dropdown","name":"drop","label":"Dropdown","data-source":[` + options + `]},
+		{"type":"OptIn","name":"opt","label":"Opt in","on-click-action":{"name":"open_url","url":"https://example.com/terms"}},
+		{"type":"DatePicker","name":"date","label":"Date"},
+		{"type":"CalendarPicker","name":"day","label":"Day"},
+		{"type":"CalendarPicker","name":"days","mode":"range","title":"Your stay","description":"When do you come?","label":{"start-date":"From","end-date":"To"},"helper-text":{"start-date":"first night","end-date":"last"},"required":{"start-date":true,"end-date":false}},
+		{"type":"DocumentPicker","name":"documents","label":"Documents","description":"The signed contract"},
+		{"type":"Footer","label":"On","left-caption":"left","right-caption":"right","on-click-action":{"name":"navigate","next":{"type":"screen","name":"PHOTO"},"payload":{}}}]}]}},
+	{"id":"PHOTO","title":"Photo","layout":{"type":"SingleColumnLayout","children":[
+		{"type":"PhotoPicker","name":"photos","label":"Photos"},
+		{"type":"Footer","label":"On","on-click-action":{"name":"navigate","next":{"type":"screen","name":"LIST"},"payload":{}}}]}},
+	{"id":"LIST","title":"List","layout":{"type":"SingleColumnLayout","children":[
+		{"type":"NavigationList","name":"list","label":"Where to?","description":"Tap one","list-items":[
+			{"id":"a","badge":"New","tags":["old","steep"],"main-content":{"title":"Alfama","description":"the old town","metadata":"by tram"},"end":{"title":"2 €","description":"a ride","metadata":"each"}},
+			{"id":"b","main-content":{"title":"Belém"}}],"on-click-action":{"name":"navigate","next":{"type":"screen","name":"LAST"},"payload":{}}}]}},
+	{"id":"LAST","title":"Last","terminal":true,"layout":{"type":"SingleColumnLayout","children":[
+		{"type":"Footer","label":"Send","on-click-action":{"name":"complete","payload":{"days":"${screen.INPUTS.form.days}","drop":"${screen.INPUTS.form.drop}"}}}]}}]}`
+
+// options are more than are drawn.
+var options = func() string {
+	var list []string
+	for i := range 24 {
+		list = append(list, fmt.Sprintf(`{"id":"o%d","title":"Option %d"}`, i, i+1))
+	}
+	return strings.Join(list, ",")
+}()
+
+func TestEveryKindOfComponentIsDrawn(t *testing.T) {
+	definition, err := flow.Load([]byte(kinds), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(h *handset.Handset) (*phone.Reply, error) { return h.OpenOn("TEXTS", nil) }
+	out, result, _, err := sit(t, definition, phonetest.Fault{}, open,
+		"", "", // the texts
+		"", "", "", "", "", "", "", "", "1", "", "23", "", "", "", "2026-11-24", "", ":draw all", "",
+		"", "", "1", "")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if want := `{"days":{"start-date":"2026-11-24"},"drop":"o22","flow_token":"tok"}`; string(result.Params) != want {
+		t.Errorf("params are %s, want %s", result.Params, want)
+	}
+	for _, kind := range strings.Fields("TextHeading TextSubheading TextBody TextCaption RichText Image ImageCarousel TextInput TextArea CheckboxGroup RadioButtonsGroup ChipsSelector Dropdown OptIn EmbeddedLink DatePicker CalendarPicker NavigationList If Switch PhotoPicker DocumentPicker Footer Form") {
+		if !strings.Contains(kinds, `"type":"`+kind+`"`) {
+			t.Errorf("the flow has no %s", kind)
+		}
+	}
+	golden(t, "testdata/kinds.txt", out)
+}
+
+// What was done in the terminal is a script that does it again.
+func TestWhatWasDoneIsAScript(t *testing.T) {
+	again := func(t *testing.T, definition *flow.Definition, fault phonetest.Fault, steps []conversation.Step) {
+		t.Helper()
+		text, err := conversation.Write([]conversation.Conversation{{Name: "again", Steps: steps}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := conversation.Read(text)
+		if err != nil {
+			t.Fatalf("%v:\n%s", err, text)
+		}
+		endpoint := &phonetest.Endpoint{Definition: definition, Fault: fault}
+		p := &phone.Phone{PublicKey: &phonetest.Key().PublicKey, AppSecret: []byte(phonetest.AppSecret), Token: "other", Flow: definition, Send: endpoint.Send}
+		if _, err := (&conversation.Player{Phone: p}).Play(t.Context(), read[0]); err != nil {
+			t.Errorf("%v:\n%s", err, text)
+		}
+	}
+	does := func(steps []conversation.Step) string {
+		var all []string
+		for _, s := range steps {
+			all = append(all, s.Do+s.Shows+s.Refused)
+		}
+		return strings.Join(all, " ")
+	}
+	t.Run("with an endpoint", func(t *testing.T) {
+		definition := example(t, "survey")
+		out, result, _, err := sit(t, definition, phonetest.Fault{}, nil, "1", "", "1,2", "y", "Much", "", ":b", ":back", "2", "", "distance", "Alfama", "", "y", "2", "", "", "", "", "", "1", "")
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if got := does(result.Steps); result.Lost != 0 || got != "initVISITS tapREGULAR tapFINISH backREGULAR backVISITS tapRARE tapFINISH tapRARE tapFINISH tap" {
+			t.Errorf("the steps are %s, %d lost\n%s", got, result.Lost, out)
+		}
+		again(t, definition, phonetest.Fault{}, result.Steps)
+	})
+	t.Run("without one", func(t *testing.T) {
+		definition, err := flow.Load([]byte(everything), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := map[string]any{"n": 1, "items": []any{map[string]any{"id": "s", "title": "Small"}, map[string]any{"id": "l", "title": "Large"}}}
+		endpoint := &phonetest.Endpoint{Definition: definition}
+		hand := handset.New(&phone.Phone{Token: "tok", Flow: definition, Send: endpoint.Send}, screen.Load(definition))
+		lines := []string{"1234", "2026-11-24 2026-11-26", "2", "", "", ":b", "", "-", "", "", "", "2", "y", ""}
+		term := &terminal.Terminal{Hand: hand, In: strings.NewReader(strings.Join(lines, "\n") + "\n"), Out: io.Discard, Opens: conversation.Step{Do: conversation.DoOpen, From: "FIRST", Send: data}}
+		result, err := term.Run(t.Context(), func(context.Context) (*phone.Reply, error) { return hand.OpenOn("FIRST", data) })
+		if err != nil || does(result.Steps) != "openFIRST tapLIST backFIRST tapLIST tapLAST tap" || string(result.Params) != `{"flow_token":"tok","pin":"1234","size":"l","where":"b"}` {
+			t.Errorf("%v, %s, %s", err, does(result.Steps), result.Params)
+		}
+		again(t, definition, phonetest.Fault{}, result.Steps)
+	})
+	t.Run("with refusals", func(t *testing.T) {
+		definition := example(t, "csat-feedback")
+		fault := phonetest.Fault{Alter: func(r *flow.Request, good []byte) []byte {
+			if _, _, reported := r.ErrorNotification(); reported || r.Action == flow.Init {
+				return good
+			}
+			return []byte(`{"screen":"COMMENT","data":{}}`)
+		}}
+		_, result, _, err := sit(t, definition, fault, nil, "1", "", ":quit")
+		if err != nil || does(result.Steps) != "initRATING tappayload-schema-error" {
+			t.Errorf("%v, %s", err, does(result.Steps))
+		}
+		again(t, definition, fault, result.Steps)
+	})
+}
+
+func TestTextIsDrawnAndNotObeyed(t *testing.T) {
+	for text, want := range map[string]string{
+		"a\x1b[2Jb\u009bc\x7fd\re": "a [2Jb c d e", "Olá ✓ 全部 😀\tx": "Olá ✓ 全部 😀\tx",
+		"gnp.\u202exe": "gnp. xe", "a\u2066b\u2028c": "a b c", "two\nlines": "two lines", "\xff": " ",
+	} {
+		if got := terminal.Printable(text); got != want {
+			t.Errorf("%q is drawn as %q, want %q", text, got, want)
+		}
+	}
+	if got := terminal.PrintableLines("a\x1b\n\tb\r\n"); got != "a \n\tb \n" {
+		t.Errorf("lines are drawn as %q", got)
+	}
+}
+
+// An answer may have ten megabytes, and need not have a blank.
+func TestALongWordIsBroken(t *testing.T) {
+	definition := example(t, "csat-feedback")
+	long := strings.Repeat("全", 1_000_000)
+	fault := phonetest.Fault{Alter: func(r *flow.Request, good []byte) []byte {
+		if r.Action == flow.Init {
+			return good
+		}
+		return []byte(`{"screen":"COMMENT","data":{"score":"x ` + long + ` y"}}`)
+	}}
+	out, _, _, err := sit(t, definition, fault, nil, "1", "", ":quit")
+	if err != nil || strings.Count(out, "全") != 1_000_000 || !strings.Contains(out, "\n│ # "+strings.Repeat("全", 33)+"\n") {
+		t.Errorf("%v, %d bytes:\n%.2000s", err, len(out), out)
+	}
 }
 
 func TestWhatTheTerminalSaysOfFaults(t *testing.T) {

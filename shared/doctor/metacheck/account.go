@@ -3,6 +3,7 @@ package metacheck
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -82,7 +83,7 @@ func (c Config) fields(ctx context.Context, info graph.TokenInfo, a Account) doc
 	}
 	s := subs[at]
 	slices.Sort(s.Fields)
-	evidence := strings.Join(s.Fields, ", ") + " to " + s.CallbackURL
+	evidence := strings.Join(s.Fields, ", ") + " to " + withoutQuery(s.CallbackURL)
 	var lacks []string
 	for _, field := range []string{"messages", "flows"} {
 		if !slices.Contains(s.Fields, field) {
@@ -98,6 +99,17 @@ func (c Config) fields(ctx context.Context, info graph.TokenInfo, a Account) doc
 		return doctor.Warned(name, evidence+", expected "+a.Webhook, "webhooks go elsewhere, unless that leads here too", fix)
 	}
 	return doctor.Fine(name, "%s", evidence)
+}
+
+// withoutQuery leaves out of a webhook's URL what may be a secret of whom it
+// belongs to.
+func withoutQuery(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "a URL that is none"
+	}
+	u.RawQuery, u.User, u.Fragment = "", nil, ""
+	return u.String()
 }
 
 func (c Config) health(ctx context.Context, name, id string) doctor.Finding {

@@ -161,8 +161,8 @@ func TestEachFaultAtMetaIsFoundAndNoOther(t *testing.T) {
 			s.SetSubscription(app, graph.Subscription{Object: graph.AccountObject, CallbackURL: site + "/webhooks/whatsapp", Fields: []string{"messages", "flows"}})
 		}, map[string]string{"meta: app " + app + ": fields": "fail not active"}},
 		{"webhooks go elsewhere", func(s *graphtest.Server, _ *metacheck.Config) {
-			s.SetSubscription(app, graph.Subscription{Object: graph.AccountObject, CallbackURL: "https://old.example.com/", Active: true, Fields: []string{"messages", "flows"}})
-		}, map[string]string{"meta: app " + app + ": fields": "warn expected " + site}},
+			s.SetSubscription(app, graph.Subscription{Object: graph.AccountObject, CallbackURL: "https://u:" + token + "@old.example.com/?key=" + token, Active: true, Fields: []string{"messages", "flows"}})
+		}, map[string]string{"meta: app " + app + ": fields": "warn to https://old.example.com/, expected " + site}},
 		{"the app secret is another app's", func(_ *graphtest.Server, c *metacheck.Config) {
 			c.Accounts[0].AppSecrets = [][]byte{[]byte("ffffffffffffffffffffffffffffffff")}
 		}, map[string]string{"meta: app " + app + ": fields": "fail "}},

@@ -4,17 +4,20 @@ import (
 	"context"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/metacheck"
@@ -102,50 +105,65 @@ func (d examination) run(ctx context.Context) (doctor.Report, error) {
 			a.credentials.closeKeys(nil)
 		}
 	}()
-	sound := report.Worst() != doctor.Fail
-	served := sitesOf(config)
-
-	var documents map[string][]byte
-	options, err := e.app.Redis.resolve(d.env)
-	keys, keysErr := e.app.keys()
-	switch {
-	case err != nil || keysErr != nil:
-		sound = false
-		if err == nil {
-			err = keysErr
-		}
-		report.Findings = append(report.Findings, doctor.Failed(redisName, err.Error(), "the edge does not start", "set what is named"), doctor.Skip(redischeck.Reachable, "see "+redisName))
-	default:
-		e.hide = append(e.hide, options.URL, options.Password, options.SentinelPassword)
-		client, err := options.client()
-		if err != nil {
-			return report, err
-		}
-		defer client.Close() //nolint:errcheck // only read
-		c := redischeck.Config{Client: client, Keys: keys.Keys, Where: options.where(), Now: d.now, FlowsElsewhere: served.flowsElsewhere()}
-		report.Add(doctor.Examine(ctx, redischeck.Check(c)))
-		reading, cancel := context.WithTimeout(ctx, 5*time.Second)
-		documents, _ = c.Published(reading) // redischeck says what is wrong
-		cancel()
-	}
-	whole := doctor.Report{Findings: []doctor.Finding{d.whole(config, sound)}}
-	whole.Add(report)
-
-	client, private, err := d.client(target, served)
+	trusted, err := d.authorities()
 	if err != nil {
 		return report, err
 	}
-	defer client.CloseIdleConnections()
+	sound := report.Worst() != doctor.Fail
+	served := sitesOf(config)
+
+	documents, findings, ok := d.redis(ctx, e, served)
+	report.Findings = append(report.Findings, findings...)
+	whole := d.whole(ctx, config, sound && ok)
+	whole.Add(report)
+
 	checks := []doctor.Check{{Name: runningName, Run: func(context.Context) []doctor.Finding { return d.running(e) }}}
 	for _, a := range e.accounts {
 		p := d.public(a, target, served, documents)
-		p.HTTP, p.PrivateCA = client, private
+		p.HTTP, p.PrivateCA = client(trusted, p.Endpoint, p.Webhook), d.ca != ""
+		defer p.HTTP.CloseIdleConnections()
 		checks = append(checks, publiccheck.Checks(p)...)
 	}
 	whole.Add(doctor.Examine(ctx, checks...))
 	whole.Add(doctor.Examine(ctx, d.meta(e, target, served, documents, whole)))
 	whole.Hide(e.hide...)
 	return whole, nil
+}
+
+// redis looks at the Redis of the configuration, and reads which flows are
+// published in it. ok says that the edge would start with its settings.
+func (d examination) redis(ctx context.Context, e *examined, served sites) (documents map[string][]byte, found []doctor.Finding, ok bool) {
+	options, err := e.app.Redis.resolve(d.env)
+	var keys prefixedKeys
+	if err == nil {
+		keys, err = e.app.keys()
+	}
+	var client redis.UniversalClient
+	if err == nil {
+		client, err = options.client()
+	}
+	e.hide = append(e.hide, options.URL, passwordOf(options.URL), options.Password, options.SentinelPassword)
+	if err != nil {
+		return nil, []doctor.Finding{doctor.Failed(redisName, err.Error(), "the edge does not start", "set what is named"), doctor.Skip(redischeck.Reachable, "see "+redisName)}, false
+	}
+	defer client.Close() //nolint:errcheck // only read
+	c := redischeck.Config{Client: client, Keys: keys.Keys, Where: options.where(), Now: d.now, FlowsElsewhere: served.flowsElsewhere(), Wait: options.Wait}
+	report := doctor.Examine(ctx, redischeck.Check(c))
+	if report.Find(redischeck.Reachable).Status == doctor.OK {
+		reading, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		documents, _ = c.Published(reading) // redischeck says what is wrong
+	}
+	return documents, report.Findings, true
+}
+
+func passwordOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	password, _ := u.User.Password()
+	return password
 }
 
 // load reads the configuration as `caddy validate` does.
@@ -161,19 +179,28 @@ func (d examination) load() (*caddy.Config, error) {
 	if err := caddy.StrictUnmarshalJSON(caddy.RemoveMetaFields(text), &config); err != nil {
 		return nil, fmt.Errorf("decoding the configuration: %w", err)
 	}
+	if config == nil {
+		return nil, fmt.Errorf("%s is null, expected a configuration of Caddy", file)
+	}
 	return config, nil
 }
 
 // whole provisions the configuration and starts nothing. What modules would keep
 // or log meanwhile goes nowhere.
-func (d examination) whole(config *caddy.Config, sound bool) doctor.Finding {
-	if !sound {
-		return doctor.Skip(configurationName, "parts of it do not hold, see below")
-	}
-	if err := provisionOnly(*config); err != nil {
-		return doctor.Failed(configurationName, err.Error(), "the edge does not start with it", "mend what is named")
-	}
-	return doctor.Fine(configurationName, "loads, with every placeholder filled")
+func (d examination) whole(ctx context.Context, config *caddy.Config, sound bool) doctor.Report {
+	return doctor.Examine(ctx, doctor.Check{Name: configurationName, Within: time.Minute, Run: func(context.Context) []doctor.Finding {
+		if !sound {
+			return []doctor.Finding{doctor.Skip(configurationName, "parts of it do not hold, see below")}
+		}
+		err := provisionOnly(*config)
+		switch {
+		case errors.Is(err, errNoRoom):
+			return []doctor.Finding{doctor.Skip(configurationName, err.Error()+": `caddy validate` tells whether it loads")}
+		case err != nil:
+			return []doctor.Finding{doctor.Failed(configurationName, err.Error(), "the edge does not start with it", "mend what is named")}
+		}
+		return []doctor.Finding{doctor.Fine(configurationName, "loads, with every placeholder filled")}
+	}})
 }
 
 // parts reads our part of the configuration piece by piece, so that each mistake
@@ -230,7 +257,7 @@ func (d examination) meta(e *examined, target target, served sites, documents ma
 			return metacheck.Skipped("neither META_ACCESS_TOKEN nor META_ACCESS_TOKEN_FILE is set")
 		}
 		e.hide = append(e.hide, env.Token())
-		c := metacheck.Config{As: env.As, Now: d.now, Site: served.base(target)}
+		c := metacheck.Config{As: env.As, Now: d.now}
 		if c.Client, err = env.Client(); err != nil {
 			return wrong(err)
 		}
@@ -242,20 +269,19 @@ func (d examination) meta(e *examined, target target, served sites, documents ma
 		if err != nil {
 			return wrong(err)
 		}
+		ours := func(account string) bool {
+			return slices.ContainsFunc(e.accounts, func(a *examinedAccount) bool { return a.name == account })
+		}
+		c.Strays = append(metacheck.Strays("META_WABA_ID", wabas, ours), metacheck.Strays("META_PHONE_NUMBER_ID", numbers, ours)...)
 		for _, a := range e.accounts {
 			of := metacheck.Account{Name: a.name, WABAs: wabas[a.name], Numbers: numbers[a.name], AppSecrets: a.credentials.appSecrets,
-				Fingerprints: a.fingerprints(), EndpointPath: func(flow string) string { return served.endpointPath(a, flow) }}
-			if documents != nil && !served.flowsElsewhere() {
-				of.Flows = metacheck.FlowsOf(a.name, documents)
+				Fingerprints: a.fingerprints(), Flows: served.definitions(a, documents), Site: served.base(a, false, target), Webhook: served.webhook(a, target),
+				EndpointPath: func(flow string) string { return served.endpointPath(a, flow) }}
+			if ping := so.Find(a.label(publiccheck.RoundTrip)); ping.Status != doctor.Skipped {
+				answered := ping.Status == doctor.OK
+				of.PingAnswered = &answered
 			}
 			c.Accounts = append(c.Accounts, of)
-			if a.single && c.Site != "" {
-				c.Webhook = c.Site + served.webhookPath(a)
-			}
-			if ping := so.Find(a.label(publiccheck.RoundTrip)); ping.Status != doctor.Skipped {
-				answered := ping.Status == doctor.OK && (c.PingAnswered == nil || *c.PingAnswered)
-				c.PingAnswered = &answered
-			}
 		}
 		return metacheck.Check(c).Run(ctx)
 	}}

@@ -22,7 +22,7 @@ import (
 func provisionOnly(config caddy.Config) error {
 	dir, err := os.MkdirTemp("", "waf-doctor-")
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNoRoom, err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
 	if config.StorageRaw, err = json.Marshal(map[string]string{"module": "file_system", "root": dir}); err != nil {
@@ -31,6 +31,9 @@ func provisionOnly(config caddy.Config) error {
 	config.Logging = &caddy.Logging{Logs: map[string]*caddy.CustomLog{caddy.DefaultLoggerName: {BaseLog: caddy.BaseLog{WriterRaw: json.RawMessage(`{"output":"discard"}`)}}}}
 	return caddy.Validate(&config)
 }
+
+// errNoRoom says nothing of the configuration.
+var errNoRoom = errors.New("no directory for what it would store")
 
 // secrets reads the secrets of an account as its provisioning does.
 func (a *examinedAccount) secrets(env setting.Source) doctor.Finding {

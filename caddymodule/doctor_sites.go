@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/metacheck"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/publiccheck"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 )
@@ -155,27 +156,63 @@ func (r siteRoute) walk(host string, paths []string, found func(string, place)) 
 	}
 }
 
-// of is the first place of a kind that serves an account.
-func (s sites) of(a *examinedAccount, webhook bool) (place, bool) {
+// of is the first place of a kind that serves an account, if there is one that has
+// a name.
+func (s sites) of(a *examinedAccount, webhook bool) (found place, ok bool) {
 	for _, p := range s {
-		if p.webhook == webhook && (p.account == "" || p.account == a.name) {
+		if p.webhook != webhook || p.account != "" && p.account != a.name {
+			continue
+		}
+		if p.base != "" {
 			return p, true
 		}
+		if !ok {
+			found, ok = p, true
+		}
 	}
-	return place{}, false
+	return found, ok
 }
 
-// base is scheme and host under which the site is reached.
-func (s sites) base(t target) string {
+// base is scheme and host under which an account's handlers of a kind are reached.
+func (s sites) base(a *examinedAccount, webhook bool, t target) string {
 	if t.base != "" {
 		return t.base
 	}
+	p, _ := s.of(a, webhook)
+	return p.base
+}
+
+// definitions are the Flow JSONs that the edge serves for an account, by name; nil
+// when that is not known.
+func (s sites) definitions(a *examinedAccount, documents map[string][]byte) map[string][]byte {
+	var all map[string][]byte
+	add := func(flows map[string][]byte) {
+		if all == nil {
+			all = map[string][]byte{}
+		}
+		maps.Copy(all, flows)
+	}
 	for _, p := range s {
-		if p.base != "" {
-			return p.base
+		switch {
+		case p.webhook || p.next || p.account != "" && p.account != a.name:
+		case p.flows != "":
+			definitions, err := loadDirectory(p.flows)
+			if err != nil {
+				continue // the configuration's finding says so
+			}
+			flows := map[string][]byte{}
+			for name, definition := range definitions {
+				flows[name] = definition.FlowJSON()
+			}
+			add(flows)
+		case documents != nil:
+			add(metacheck.FlowsOf(a.name, documents))
 		}
 	}
-	return ""
+	if len(s) == 0 && documents != nil { // configuration of another shape
+		add(metacheck.FlowsOf(a.name, documents))
+	}
+	return all
 }
 
 // flowsElsewhere says that there are directives, and none needs a published
@@ -223,13 +260,23 @@ func (s sites) webhookPath(a *examinedAccount) string {
 	return p.path(a, "/webhooks/whatsapp", "")
 }
 
+// webhook is the URL of an account's webhook; empty when it is not known.
+func (s sites) webhook(a *examinedAccount, t target) string {
+	base := s.base(a, true, t)
+	if _, ok := s.of(a, true); !ok || base == "" {
+		return ""
+	}
+	return base + s.webhookPath(a)
+}
+
 // public is what the checks from outside need of one account.
 func (d examination) public(a *examinedAccount, t target, served sites, documents map[string][]byte) publiccheck.Config {
 	c := publiccheck.Config{Now: d.now, PublicKey: a.publicKey(), AppSecrets: a.credentials.appSecrets, VerifyToken: string(a.credentials.verifyToken)}
 	if !a.single {
 		c.Account = a.name
 	}
-	base := served.base(t)
+	c.Webhook = served.webhook(a, t)
+	base := served.base(a, false, t)
 	if base == "" {
 		return c
 	}
@@ -238,9 +285,6 @@ func (d examination) public(a *examinedAccount, t target, served sites, document
 		if t.path != "" {
 			c.Endpoint = base + t.path
 		}
-	}
-	if _, ok := served.of(a, true); ok {
-		c.Webhook = base + served.webhookPath(a)
 	}
 	return c
 }
@@ -265,34 +309,43 @@ func (d examination) flowOf(a *examinedAccount, p place, documents map[string][]
 	return a.defaultFlow
 }
 
-// client calls the site. private says that it trusts more than Meta does.
-func (d examination) client(t target, served sites) (client *http.Client, private bool, err error) {
+// authorities are those whose certificates are trusted, the one of --ca among them.
+func (d examination) authorities() (*x509.CertPool, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		roots = x509.NewCertPool()
 	}
-	if d.ca != "" {
-		text, err := os.ReadFile(d.ca)
-		if err != nil {
-			return nil, false, fmt.Errorf("--ca: %w", err)
-		}
-		if !roots.AppendCertsFromPEM(text) {
-			return nil, false, fmt.Errorf("--ca: %s holds no certificate in PEM", d.ca)
-		}
-		private = true
+	if d.ca == "" {
+		return roots, nil
 	}
-	// A site on this machine alone is for trying out, with Caddy's own authority.
-	if u, err := url.Parse(served.base(t)); err == nil && isLoopback(u.Hostname()) {
+	text, err := os.ReadFile(d.ca)
+	if err != nil {
+		return nil, fmt.Errorf("--ca: %w", err)
+	}
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--ca: %s holds no certificate in PEM", d.ca)
+	}
+	return roots, nil
+}
+
+// client calls what is at the URLs (empty: nothing). When all are on this machine,
+// which is for trying out, it trusts Caddy's own authority too.
+func client(roots *x509.CertPool, urls ...string) *http.Client {
+	if !slices.ContainsFunc(urls, func(text string) bool {
+		u, err := url.Parse(text)
+		return text != "" && (err != nil || !isLoopback(u.Hostname()))
+	}) {
 		if text, err := os.ReadFile(filepath.Join(caddy.AppDataDir(), "pki", "authorities", "local", "root.crt")); err == nil {
+			roots = roots.Clone()
 			roots.AppendCertsFromPEM(text)
 		}
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	return &http.Client{Transport: transport}, private, nil
+	return &http.Client{Transport: transport}
 }
 
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback()
 }

@@ -1,14 +1,19 @@
 package caddymodule
 
 import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
+	"maps"
+	"math/big"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -18,12 +23,37 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	"github.com/spf13/cobra"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/doctortest"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/metacheck"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/publiccheck"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/redischeck"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 )
+
+// doctorProof holds for every table of faults. Servers of tests write as little as
+// they can.
+var doctorProof = doctortest.Proof{Skips: true, Leave: []string{redischeck.Persistence, redischeck.Fsync}, Secrets: []string{testSecret, testVerify, "geheim-und-lang"}}
+
+// traces are the keys of the edge in Redis and how long its streams are, but for
+// what it says of itself.
+func (p *patient) traces() map[string]string {
+	all := map[string]string{}
+	iter := p.redis.Scan(context.Background(), 0, p.prefix+"*", 1000).Iterator()
+	for iter.Next(context.Background()) {
+		// What the edge says of itself comes by itself.
+		if key := iter.Val(); key != p.keys.Edges() && !strings.HasSuffix(key, ":events") {
+			all[key] = ""
+		}
+	}
+	for _, e := range p.events() { // without marks
+		all["event "+e.ID] = string(e.Kind)
+	}
+	return all
+}
 
 // patient is a running edge and the configuration file it was started with.
 type patient struct {
@@ -42,6 +72,13 @@ func (p *patient) configuration(account string) string {
 
 func (p *patient) account() string {
 	return "\t\t\tapp_secret {file." + p.files.path("app_secret") + "}\n\t\t\tverify_token {file." + p.files.path("verify_token") + "}\n\t\t\tprivate_keys " + p.files.path("keys") + " {file." + p.files.path("word") + "}"
+}
+
+func (f *keyFiles) remove(name string) {
+	f.t.Helper()
+	if err := os.Remove(f.path(name)); err != nil {
+		f.t.Fatal(err)
+	}
 }
 
 // soundKey writes a new key in a form that is not weak, and cheap to open: not
@@ -177,6 +214,47 @@ func TestEachFaultOfAnEdgeIsFoundAndNoOther(t *testing.T) {
 		{"a URL where nobody is", func(_ *testing.T, p *patient) { p.doctor.url = "http://127.0.0.1:1" },
 			map[string]string{publiccheck.TLS: "fail connection refused", publiccheck.RoundTrip: skipped, publiccheck.Bytes: skipped, publiccheck.Signature: skipped, publiccheck.Latency: skipped,
 				publiccheck.Handshake: "fail connection refused", publiccheck.WrongToken: skipped, publiccheck.Post: skipped}},
+		{"a configuration that is null", func(_ *testing.T, p *patient) {
+			p.files.write("caddy.json", "null")
+			p.doctor.config, p.doctor.adapter = p.files.path("caddy.json"), ""
+		}, map[string]string{configurationName: "fail caddy.json is null"}},
+		{"a configuration of another shape", func(_ *testing.T, p *patient) {
+			p.files.write("caddy.json", `{"apps":{"whatsapp_flows":{"accounts":[]}}}`)
+			p.doctor.config, p.doctor.adapter = p.files.path("caddy.json"), ""
+		}, map[string]string{configurationName: "fail cannot unmarshal array"}},
+		{"an account that is null", func(t *testing.T, p *patient) {
+			p.files.write("caddy.json", `{"admin":{"disabled":true},"apps":{"whatsapp_flows":{"accounts":{"default":null}},"http":{"servers":{"x":{"routes":[null,{"handle":[null]}]}}}}}`)
+			p.doctor.config, p.doctor.adapter = p.files.path("caddy.json"), ""
+		}, map[string]string{secretsName: "fail META_APP_SECRET", keysName: "fail PRIVATE_KEY", configurationName: skipped, runningName: doctortest.Anything, redischeck.Flows: "warn none"}},
+		{"another part of the Caddyfile does not load", func(_ *testing.T, p *patient) {
+			p.files.write("Caddyfile", p.configuration(p.account())+"https://other.localhost {\n\ttls /no/such.pem /no/such.key\n}\n")
+		}, map[string]string{configurationName: "fail /no/such.pem"}},
+		{"no room for a temporary directory", func(t *testing.T, p *patient) { t.Setenv("TMPDIR", p.files.path("none")) },
+			map[string]string{configurationName: "skipped `caddy validate` tells"}},
+		{"signed tokens without a secret", func(t *testing.T, p *patient) {
+			p.files.write("Caddyfile", p.configuration(p.account()+"\n\t\t\trequire_signed_tokens"))
+		}, map[string]string{secretsName: "fail require_signed_tokens", configurationName: skipped}},
+		{"no key", func(_ *testing.T, p *patient) {
+			p.files.write("Caddyfile", p.configuration(p.account()[:strings.Index(p.account(), "\n\t\t\tprivate_keys")]))
+		}, map[string]string{keysName: "fail PRIVATE_KEY", configurationName: skipped, runningName: "fail the configuration has none"}},
+		{"a directory without a key", func(_ *testing.T, p *patient) { p.files.remove("keys/2026-11-01.pem") },
+			map[string]string{keysName: "fail there is no private key in", configurationName: skipped, runningName: "fail the configuration has none"}},
+		{"the edge runs without an account", func(_ *testing.T, p *patient) {
+			p.files.write("Caddyfile", strings.Replace(p.configuration(p.account()), "account default", "account shop", 1))
+		}, map[string]string{runningName: "warn no account shop"}},
+		{"an edge that does not answer at its admin address", func(_ *testing.T, p *patient) {
+			p.doctor.admin = func(string, string, string) (io.ReadCloser, error) { return nil, errors.New("connection refused") }
+		}, map[string]string{runningName: "skipped no edge answers"}},
+		{"another version at the admin address", func(_ *testing.T, p *patient) {
+			p.doctor.admin = func(string, string, string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("[]")), nil }
+		}, map[string]string{runningName: "skipped another version"}},
+		{"a URL of the Graph API that is none", func(t *testing.T, _ *patient) {
+			t.Setenv("META_ACCESS_TOKEN", "geheim-und-lang")
+			t.Setenv("META_GRAPH_URL", "graph")
+		}, map[string]string{metacheck.Token: "fail the URL of the Graph API is none"}},
+		{"replicas that are waited for and not there", func(t *testing.T, p *patient) {
+			p.files.write("Caddyfile", strings.Replace(p.configuration(p.account()), "whatsapp_flows {\n", "whatsapp_flows {\n\t\tredis {env.REDIS_URL} {\n\t\t\twait 1 50ms\n\t\t}\n", 1))
+		}, map[string]string{redischeck.Writable: "fail wait asks for 1 replicas"}},
 		{"a clock that is off", func(_ *testing.T, p *patient) {
 			p.doctor.now = func() time.Time { return time.Now().Add(2 * time.Minute) }
 		}, map[string]string{"clock: against Redis": "fail ahead of", "clock: against the public URL": "fail ahead of"}},
@@ -186,40 +264,14 @@ func TestEachFaultOfAnEdgeIsFoundAndNoOther(t *testing.T) {
 			if c.breaks != nil {
 				c.breaks(t, p)
 			}
+			before := p.traces()
 			report, err := p.doctor.run(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, f := range report.Findings {
-				// Servers of tests write as little as they can.
-				if f.Name == redischeck.Persistence {
-					continue
-				}
-				status, evidence, named := strings.Cut(c.want[f.Name], " ")
-				switch {
-				case c.want[f.Name] == "any":
-					continue
-				case !named && f.Status == doctor.Skipped:
-					status = "skipped"
-				case !named:
-					status = "ok"
-				}
-				if string(f.Status) != status || !strings.Contains(f.Evidence, evidence) {
-					t.Errorf("%+v, want %s with %q", f, status, evidence)
-				}
-				if (f.Status == doctor.Fail || f.Status == doctor.Warn) && (f.Meaning == "" || f.Fix == "") {
-					t.Errorf("%+v has no meaning or fix", f)
-				}
-				for _, private := range []string{testSecret, testVerify, "geheim-und-lang"} {
-					if strings.Contains(fmt.Sprint(f), private) {
-						t.Errorf("%+v shows a secret", f)
-					}
-				}
-			}
-			for name := range c.want {
-				if report.Find(name).Evidence == "" {
-					t.Errorf("nothing is said of %s", name)
-				}
+			doctorProof.Compare(t, report, c.want)
+			if after := p.traces(); !maps.Equal(before, after) {
+				t.Errorf("it left something in Redis: %q, before %q", after, before)
 			}
 			if c.name == "nothing" && report.Find(publiccheck.RoundTrip).Status != doctor.OK {
 				t.Errorf("no round trip: %+v", report.Findings)
@@ -230,17 +282,25 @@ func TestEachFaultOfAnEdgeIsFoundAndNoOther(t *testing.T) {
 
 // Where a site is reached, read from what the Caddyfile says.
 func TestTheSiteIsFoundInTheConfiguration(t *testing.T) {
+	type urls struct{ endpoint, webhook string }
 	for name, c := range map[string]struct {
-		caddyfile, endpoint, webhook string
+		caddyfile string
+		want      map[string]urls // by account
 	}{
 		"a public name": {"flows.example.com {\n\twhatsapp_webhook /webhooks/whatsapp\n\twhatsapp_flow /flows/endpoint/* {\n\t\tendpoint engine\n\t}\n}",
-			"https://flows.example.com/flows/endpoint/book", "https://flows.example.com/webhooks/whatsapp"},
+			map[string]urls{"default": {"https://flows.example.com/flows/endpoint/book", "https://flows.example.com/webhooks/whatsapp"}}},
 		"another port": {"flows.example.com:8443 {\n\twhatsapp_flow /flows/endpoint/* {\n\t\tendpoint engine\n\t}\n}",
-			"https://flows.example.com:8443/flows/endpoint/book", ""},
-		"plain http": {"http://flows.example.com {\n\twhatsapp_flow /flows/endpoint/*\n}", "http://flows.example.com/flows/endpoint/book", ""},
+			map[string]urls{"default": {"https://flows.example.com:8443/flows/endpoint/book", ""}}},
+		"plain http": {"http://flows.example.com {\n\twhatsapp_flow /flows/endpoint/*\n}", map[string]urls{"default": {"http://flows.example.com/flows/endpoint/book", ""}}},
 		"one flow on a path of its own": {"flows.example.com {\n\thandle /forms/dinner {\n\t\twhatsapp_flow {\n\t\t\tflow book\n\t\t}\n\t\trespond 200\n\t}\n}",
-			"https://flows.example.com/forms/dinner", ""},
-		"no name": {":8443 {\n\twhatsapp_flow /flows/endpoint/*\n}", "", ""},
+			map[string]urls{"default": {"https://flows.example.com/forms/dinner", ""}}},
+		"no name": {":8443 {\n\twhatsapp_flow /flows/endpoint/*\n}", map[string]urls{"default": {}}},
+		"webhooks have a site of their own": {"flows.example.com {\n\twhatsapp_flow /flows/endpoint/*\n}\nhooks.example.com {\n\twhatsapp_webhook /webhooks/whatsapp\n}",
+			map[string]urls{"default": {"https://flows.example.com/flows/endpoint/book", "https://hooks.example.com/webhooks/whatsapp"}}},
+		"each account has a site of its own": {"a.example.com {\n\twhatsapp_flow /flows/endpoint/* a\n\twhatsapp_webhook /webhooks/whatsapp a\n}\nb.example.com {\n\twhatsapp_flow /flows/endpoint/* b\n\twhatsapp_webhook /webhooks/whatsapp b\n}",
+			map[string]urls{"a": {"https://a.example.com/flows/endpoint/book", "https://a.example.com/webhooks/whatsapp"}, "b": {"https://b.example.com/flows/endpoint/book", "https://b.example.com/webhooks/whatsapp"}}},
+		"a site without a name beside one that has": {":8443 {\n\twhatsapp_flow /flows/endpoint/*\n}\nflows.example.com {\n\twhatsapp_flow /flows/endpoint/*\n}",
+			map[string]urls{"default": {"https://flows.example.com/flows/endpoint/book", ""}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(c.caddyfile), map[string]any{"filename": "Caddyfile"})
@@ -251,12 +311,119 @@ func TestTheSiteIsFoundInTheConfiguration(t *testing.T) {
 			if err := caddy.StrictUnmarshalJSON(adapted, &config); err != nil {
 				t.Fatal(err)
 			}
-			a := &examinedAccount{&Account{name: "default"}, &credentials{}, true}
-			got := examination{now: time.Now, flow: "book"}.public(a, target{}, sitesOf(config), nil)
-			if got.Endpoint != c.endpoint || got.Webhook != c.webhook {
-				t.Errorf("endpoint %q, webhook %q", got.Endpoint, got.Webhook)
+			for account, want := range c.want {
+				a := &examinedAccount{&Account{name: account}, &credentials{}, len(c.want) == 1}
+				got := examination{now: time.Now, flow: "book"}.public(a, target{}, sitesOf(config), nil)
+				if got.Endpoint != want.endpoint || got.Webhook != want.webhook {
+					t.Errorf("%s: endpoint %q, webhook %q", account, got.Endpoint, got.Webhook)
+				}
 			}
 		})
+	}
+}
+
+// What Meta's Flow JSON is compared with.
+func TestTheFlowsOfADirectoryAreKnown(t *testing.T) {
+	a := &examinedAccount{&Account{name: "default"}, &credentials{}, true}
+	here := sites{{flows: "testdata/flows"}}.definitions(a, nil)
+	if len(here) == 0 {
+		t.Fatal("no flow of the directory is known")
+	}
+	for name, flowJSON := range here {
+		if len(flowJSON) == 0 {
+			t.Errorf("%s has no Flow JSON", name)
+		}
+	}
+	if next := (sites{{next: true}}).definitions(a, map[string][]byte{}); next != nil {
+		t.Errorf("another handler answers, and yet %v are known", next)
+	}
+}
+
+// Caddy's own authority is for sites of this machine alone.
+func TestASiteOfThisMachineTrustsNoMoreForOthers(t *testing.T) {
+	roots := x509.NewCertPool()
+	data := t.TempDir()
+	t.Setenv("XDG_DATA_HOME", data)
+	local := filepath.Join(data, "caddy", "pki", "authorities", "local")
+	text := selfSigned(t)
+	if err := errors.Join(os.MkdirAll(local, 0o700), os.WriteFile(filepath.Join(local, "root.crt"), text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		urls []string
+		more bool
+	}{
+		"this machine":               {[]string{"https://localhost/x", "https://127.0.0.1/y"}, true},
+		"a name of this machine":     {[]string{"https://flows.localhost/x", ""}, true},
+		"the internet":               {[]string{"https://flows.example.com/x"}, false},
+		"this machine and the other": {[]string{"https://localhost/x", "https://flows.example.com/y"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			trusts := client(roots, c.urls...).Transport.(*http.Transport).TLSClientConfig.RootCAs
+			if more := !trusts.Equal(roots); more != c.more {
+				t.Errorf("it trusts more: %v", more)
+			}
+		})
+	}
+}
+
+func selfSigned(t *testing.T) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// What a text tells people to run is there.
+func TestEveryCommandThatDoctorNamesExists(t *testing.T) {
+	commands, err := doctortest.Commands("doctor*.go", "../shared/doctor/*.go", "../shared/doctor/*/*.go", "../worker/internal/doctor/*.go", "../worker/cmd/worker/doctor.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := &cobra.Command{Use: "whatsapp-flows"}
+	for _, subcommand := range subcommands {
+		root.AddCommand(subcommand())
+	}
+	seen := 0
+	for at, texts := range commands {
+		for _, text := range texts {
+			words := strings.Fields(text)
+			switch {
+			case words[0] == "caddy" && len(words) > 1 && words[1] == "whatsapp-flows":
+				words = words[2:]
+			case words[0] == "keys":
+			case words[0] == "caddy":
+				if _, ok := caddycmd.Commands()[words[1]]; !ok {
+					t.Errorf("%s: there is no `%s`", at, text)
+				}
+				continue
+			default:
+				continue
+			}
+			seen++
+			found, rest, err := root.Find(words)
+			if err != nil || found == root {
+				t.Errorf("%s: there is no `%s`: %v", at, text, err)
+				continue
+			}
+			for _, word := range rest {
+				if flag, isFlag := strings.CutPrefix(word, "--"); isFlag && found.Flag(flag) == nil {
+					t.Errorf("%s: `%s` has no --%s", at, text, flag)
+				} else if !isFlag && word == strings.ToLower(word) && found.HasSubCommands() {
+					t.Errorf("%s: there is no `%s`", at, text)
+				}
+			}
+		}
+	}
+	if seen < 5 {
+		t.Errorf("only %d commands are named", seen)
 	}
 }
 

@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 			code = 1
 		}
 	}
+	code = doctorProof.Exit(code, "doctor*.go")
 	// The last marks of closing clients come after their test.
 	if options, err := redis.ParseURL(redisURLOfTheTest); err == nil {
 		client := redis.NewClient(options)

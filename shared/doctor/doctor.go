@@ -31,6 +31,9 @@ var order = []Status{OK, Skipped, Warn, Fail}
 
 func (s Status) rank() int { return slices.Index(order, s) }
 
+// Worse says whether it is worse than another.
+func (s Status) Worse(than Status) bool { return s.rank() > than.rank() }
+
 // Finding is what was found about one thing.
 type Finding struct {
 	Name     string `json:"name"` // what was looked at: "redis: eviction policy"
@@ -45,11 +48,16 @@ type Check struct {
 	Name string // of the finding that there is when the check comes to no end
 	// Within is how long it may take; 0 is 15 seconds.
 	Within time.Duration
-	// Run must return soon after its context has ended.
+	// Run should return soon after its context has ended; if it does not it is left
+	// behind.
 	Run func(context.Context) []Finding
 }
 
-const usualDeadline = 15 * time.Second
+const (
+	usualDeadline = 15 * time.Second
+	// grace is what a check has after its deadline to say how far it came.
+	grace = 2 * time.Second
+)
 
 // Examine runs the checks side by side, each with its own deadline. Findings come
 // in the order of the checks.
@@ -70,11 +78,36 @@ func (c Check) run(ctx context.Context) []Finding {
 	}
 	limited, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	found := c.Run(limited)
-	if len(found) == 0 && limited.Err() != nil {
-		found = []Finding{Failed(c.Name, fmt.Sprintf("no answer within %s", within), "nothing can be said about it", "run doctor again; if it stays, look at what is between")}
+	if found := c.await(limited); len(found) > 0 {
+		return found
 	}
-	return found
+	switch {
+	case ctx.Err() != nil:
+		return []Finding{Failed(c.Name, "doctor was stopped before this came to an end", "nothing can be said about it", "run doctor again")}
+	case limited.Err() != nil:
+		return []Finding{Failed(c.Name, fmt.Sprintf("no answer within %s", within), "nothing can be said about it", "run doctor again; if it stays, look at what is between")}
+	}
+	return nil
+}
+
+// await is what the check finds; nil of one that does not heed the end of its
+// context: what some libraries wait for ends only with the process.
+func (c Check) await(limited context.Context) []Finding {
+	found := make(chan []Finding, 1)
+	go func() { found <- c.Run(limited) }()
+	select {
+	case all := <-found:
+		return all
+	case <-limited.Done():
+	}
+	last := time.NewTimer(grace)
+	defer last.Stop()
+	select {
+	case all := <-found:
+		return all
+	case <-last.C:
+		return nil
+	}
 }
 
 // Fine is a finding without a fault.

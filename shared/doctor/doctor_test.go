@@ -8,14 +8,20 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/doctortest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+var proof doctortest.Proof
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { os.Exit(proof.Exit(code, "*.go")) }))
+}
 
 func TestTheExitCodeIsThatOfTheWorstFinding(t *testing.T) {
 	fine, skip := doctor.Fine("a", "x"), doctor.Skip("b", "x")
@@ -79,7 +85,30 @@ func TestACheckThatComesToNoEndIsAFinding(t *testing.T) {
 	report := doctor.Examine(t.Context(),
 		doctor.Check{Name: "slow", Within: time.Nanosecond, Run: func(ctx context.Context) []doctor.Finding { <-ctx.Done(); return nil }},
 		doctor.Check{Name: "quick", Run: func(context.Context) []doctor.Finding { return []doctor.Finding{doctor.Fine("quick", "yes")} }})
+	proof.Saw(report)
 	if slow := report.Find("slow"); slow.Status != doctor.Fail || report.Find("quick").Status != doctor.OK || report.Findings[0].Name != "slow" {
+		t.Errorf("%+v", report)
+	}
+}
+
+// A library may wait without a limit: the report comes all the same.
+func TestACheckThatHeedsNoDeadlineIsLeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan bool)
+		report := doctor.Examine(t.Context(), doctor.Check{Name: "deaf", Run: func(context.Context) []doctor.Finding { <-end; return nil }})
+		if deaf := report.Find("deaf"); deaf.Status != doctor.Fail || !strings.Contains(deaf.Evidence, "no answer within 15s") {
+			t.Errorf("%+v", report)
+		}
+		close(end)
+	})
+}
+
+// Ctrl-C must not look like a report in which all is well.
+func TestAnExaminationThatIsStoppedIsAFailure(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	report := doctor.Examine(ctx, doctor.Check{Name: "slow", Run: func(ctx context.Context) []doctor.Finding { stop(); <-ctx.Done(); return nil }})
+	proof.Saw(report)
+	if slow := report.Find("slow"); !strings.Contains(slow.Evidence, "was stopped") || report.ExitCode() != 2 {
 		t.Errorf("%+v", report)
 	}
 }
@@ -100,6 +129,7 @@ func TestClocks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := doctor.Clock("Redis", now, now.Add(time.Millisecond), c.theirs, c.precision)
+			proof.Saw(doctor.Report{Findings: []doctor.Finding{f}})
 			if f.Status != c.want || !strings.Contains(f.Evidence, c.evidence) {
 				t.Errorf("%+v", f)
 			}
@@ -146,12 +176,16 @@ func TestModesOfSecretFiles(t *testing.T) {
 			if err := os.Chmod(c.path, c.mode); err != nil {
 				t.Fatal(err)
 			}
-			if f := doctor.Modes("modes", []string{c.path}, stat); f.Status != c.want {
+			f := doctor.Modes("modes", []string{c.path}, stat)
+			proof.Saw(doctor.Report{Findings: []doctor.Finding{f}})
+			if f.Status != c.want {
 				t.Errorf("%+v", f)
 			}
 		})
 	}
-	if f := doctor.Modes("modes", []string{filepath.Join(dir, "none")}, stat); f.Status != doctor.Fail {
+	f := doctor.Modes("modes", []string{filepath.Join(dir, "none")}, stat)
+	proof.Saw(doctor.Report{Findings: []doctor.Finding{f}})
+	if f.Status != doctor.Fail {
 		t.Errorf("a file that is not there: %+v", f)
 	}
 }

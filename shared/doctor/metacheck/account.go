@@ -3,6 +3,7 @@ package metacheck
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -82,7 +83,7 @@ func (c Config) fields(ctx context.Context, info graph.TokenInfo, a Account) doc
 	}
 	s := subs[at]
 	slices.Sort(s.Fields)
-	evidence := strings.Join(s.Fields, ", ") + " to " + s.CallbackURL
+	evidence := strings.Join(s.Fields, ", ") + " to " + withoutQuery(s.CallbackURL)
 	var lacks []string
 	for _, field := range []string{"messages", "flows"} {
 		if !slices.Contains(s.Fields, field) {
@@ -94,10 +95,21 @@ func (c Config) fields(ctx context.Context, info graph.TokenInfo, a Account) doc
 		return doctor.Failed(name, evidence+"; missing: "+strings.Join(lacks, ", "), "without messages no answer arrives, without flows no alert before Meta throttles a flow", fix)
 	case !s.Active:
 		return doctor.Failed(name, evidence+", not active", "no webhook is sent", fix)
-	case c.Webhook != "" && s.CallbackURL != c.Webhook:
-		return doctor.Warned(name, evidence+", expected "+c.Webhook, "webhooks go elsewhere, unless that leads here too", fix)
+	case a.Webhook != "" && s.CallbackURL != a.Webhook:
+		return doctor.Warned(name, evidence+", expected "+a.Webhook, "webhooks go elsewhere, unless that leads here too", fix)
 	}
 	return doctor.Fine(name, "%s", evidence)
+}
+
+// withoutQuery leaves out of a webhook's URL what may be a secret of whom it
+// belongs to.
+func withoutQuery(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "a URL that is none"
+	}
+	u.RawQuery, u.User, u.Fragment = "", nil, ""
+	return u.String()
 }
 
 func (c Config) health(ctx context.Context, name, id string) doctor.Finding {
@@ -154,19 +166,22 @@ func (c Config) numbers(ctx context.Context, a Account, waba string, seen map[st
 
 func (c Config) number(ctx context.Context, a Account, n graph.Number, listed bool) (ready bool, found []doctor.Finding) {
 	label := "meta: number " + n.ID
-	verified := doctor.Skip(label+": state", "it is not in a WhatsApp Business Account of META_WABA_ID")
+	state := doctor.Skip(label+": state", "it is not in a WhatsApp Business Account of META_WABA_ID")
 	if listed {
-		verified = numberState(label+": state", n)
+		state = numberState(label+": state", n)
 	}
-	key := c.key(ctx, label+": key", a, n.ID)
+	key, signed := c.key(ctx, label+": key", a, n.ID)
 	health := c.health(ctx, label+": health", n.ID)
-	return verified.Status == doctor.OK && key.Status == doctor.OK, []doctor.Finding{verified, key, health}
+	return n.Verification == verified && signed, []doctor.Finding{state, key, health}
 }
+
+// verified is how Meta calls a number whose owner has proven to be that.
+const verified = "VERIFIED"
 
 func numberState(name string, n graph.Number) doctor.Finding {
 	evidence := fmt.Sprintf("%s, %s, %s, quality %s", n.Display, n.Verification, n.Status, n.Quality)
 	switch {
-	case n.Verification != "VERIFIED":
+	case n.Verification != verified:
 		return doctor.Warned(name, evidence, "a flow needs a verified number to be published", "verify the number in WhatsApp Manager; never deregister one that works to mend something else")
 	case n.Status != "" && n.Status != "CONNECTED":
 		return doctor.Warned(name, evidence, "it does not send or receive now", "see the number in WhatsApp Manager")
@@ -176,34 +191,36 @@ func numberState(name string, n graph.Number) doctor.Finding {
 	return doctor.Fine(name, "%s", evidence)
 }
 
-// key compares what WhatsApp encrypts with to the edge's keys.
-func (c Config) key(ctx context.Context, name string, a Account, number string) doctor.Finding {
+// key compares what WhatsApp encrypts with to the edge's keys. signed says that a
+// flow can be published with it: it is valid, and one that the edge has, as far as
+// that is known.
+func (c Config) key(ctx context.Context, name string, a Account, number string) (found doctor.Finding, signed bool) {
 	const register = "register the edge's key: `caddy whatsapp-flows keys register`"
 	held, err := c.Client.GetPublicKey(ctx, number)
 	if err != nil {
-		return unasked(name, err)
+		return unasked(name, err), false
 	}
 	if held.PEM == "" {
-		return doctor.Failed(name, "no public key is registered", "flows with an endpoint do not open for users of this number (public-key-missing), and cannot be published", register)
+		return doctor.Failed(name, "no public key is registered", "flows with an endpoint do not open for users of this number (public-key-missing), and cannot be published", register), false
 	}
 	public, err := flowcrypto.ReadPublicKey([]byte(held.PEM))
 	if public == nil {
-		return doctor.Failed(name, "WhatsApp holds what is no public key: "+oneLine(err), "phones cannot encrypt", register)
+		return doctor.Failed(name, "WhatsApp holds what is no public key: "+oneLine(err), "phones cannot encrypt", register), false
 	}
 	fingerprint := flowcrypto.Fingerprint(public)
 	evidence := fmt.Sprintf("%s, %s", fingerprint, held.Signature)
 	at := slices.Index(a.Fingerprints, fingerprint)
 	switch {
 	case len(a.Fingerprints) > 0 && at < 0:
-		return doctor.Failed(name, evidence+", not a key of the edge", "every request of users of this number gets 421", register)
+		return doctor.Failed(name, evidence+", not a key of the edge", "every request of users of this number gets 421", register), false
 	case held.Signature == graph.SignatureMismatch:
-		return doctor.Failed(name, evidence, "phones refuse the key: the number was registered anew since it was set (public-key-signature-verification)", register)
+		return doctor.Failed(name, evidence, "phones refuse the key: the number was registered anew since it was set (public-key-signature-verification)", register), false
 	case held.Signature != graph.SignatureValid:
-		return doctor.Warned(name, fingerprint+", without a signature status", "it cannot be said whether phones take it", register)
+		return doctor.Warned(name, fingerprint+", without a signature status", "it cannot be said whether phones take it", register), false
 	case at > 0:
-		return doctor.Warned(name, fmt.Sprintf("%s, key %d of the edge, not its current one", evidence, at+1), "once that key is retired, every request gets 421", register)
+		return doctor.Warned(name, fmt.Sprintf("%s, key %d of the edge, not its current one", evidence, at+1), "once that key is retired, every request gets 421", register), true
 	case at < 0:
-		return doctor.Fine(name, "%s; the edge's keys are not known here", evidence)
+		return doctor.Fine(name, "%s; the edge's keys are not known here", evidence), true
 	}
-	return doctor.Fine(name, "%s, the edge's current key", evidence)
+	return doctor.Fine(name, "%s, the edge's current key", evidence), true
 }

@@ -1,6 +1,7 @@
 package metacheck
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -78,4 +79,16 @@ func FlowsOf(account string, documents map[string][]byte) map[string][]byte {
 		}
 	}
 	return flows
+}
+
+// Strays are the ids, by account, whose account is not one of ours.
+func Strays(variable string, ids map[string][]string, ours func(account string) bool) (strays []string) {
+	for _, account := range slices.Sorted(maps.Keys(ids)) {
+		if !ours(account) {
+			for _, id := range ids[account] {
+				strays = append(strays, variable+" "+account+"="+id)
+			}
+		}
+	}
+	return strays
 }

@@ -14,10 +14,14 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/graph"
 )
 
-// publishing is what publishing a flow needs besides the flow itself.
+// publishing is what publishing a flow needs.
 type publishing struct {
 	number             bool // verified, with a signed key
 	subscribed, fields doctor.Status
+
+	version, content doctor.Status
+	asks             bool // an endpoint
+	endpoint, app    doctor.Status
 }
 
 // flows looks at every flow that is not deprecated.
@@ -65,13 +69,16 @@ func (c Config) flow(ctx context.Context, info graph.TokenInfo, a Account, f *gr
 	version := flowVersion(label+": version", f)
 	content := flowErrors(label+": validation", f)
 	found := []doctor.Finding{flowStatus(label+": status", f), judgeHealth(label+": health", f.Health), version, content, c.same(ctx, label+": Flow JSON", a, f, ours)}
+	p.version, p.content = version.Status, content.Status
 	if f.DataAPIVersion == "" {
-		return append(found, doctor.Skip(label+": endpoint", "it asks no endpoint"))
+		found = append(found, doctor.Skip(label+": endpoint", "it asks no endpoint"))
+	} else {
+		endpoint, app := endpointOf(label+": endpoint", a, f, ours), linked(label+": application", info, f)
+		found = append(found, endpoint, app)
+		p.asks, p.endpoint, p.app = true, endpoint.Status, app.Status
 	}
-	endpoint, app := c.endpoint(label+": endpoint", a, f, ours), linked(label+": application", info, f)
-	found = append(found, endpoint, app)
 	if f.Status == graph.Draft {
-		found = append(found, c.publishable(label+": publishing", f, p, version, content, endpoint, app))
+		found = append(found, publishable(label+": publishing", a, f, p))
 	}
 	return found
 }
@@ -152,7 +159,7 @@ func canonical(text []byte) ([]byte, error) {
 	return json.Marshal(value) // members of a map are sorted
 }
 
-func (c Config) endpoint(name string, a Account, f *graph.Flow, ours string) doctor.Finding {
+func endpointOf(name string, a Account, f *graph.Flow, ours string) doctor.Finding {
 	const fix = "set it: `worker meta flows push`, or POST endpoint_uri to the flow"
 	if f.EndpointURI == "" {
 		return doctor.Failed(name, "none is set", "the flow cannot be published, and opens for nobody", fix)
@@ -161,11 +168,11 @@ func (c Config) endpoint(name string, a Account, f *graph.Flow, ours string) doc
 	switch {
 	case err != nil || u.Scheme != "https":
 		return doctor.Failed(name, f.EndpointURI+" is no https URL", "no request arrives", fix)
-	case c.Site == "":
-		return doctor.Fine(name, "%s; where the edge is reached is not known here", f.EndpointURI)
+	case a.Site == "":
+		return doctor.Skip(name, f.EndpointURI+"; where the edge is reached is not known here: give --url")
 	}
-	if site := u.Scheme + "://" + u.Host; !strings.EqualFold(site, c.Site) {
-		return doctor.Failed(name, f.EndpointURI+" leads to another site than "+c.Site, "requests of this flow do not come here", fix)
+	if site := u.Scheme + "://" + u.Host; !strings.EqualFold(site, a.Site) {
+		return doctor.Failed(name, f.EndpointURI+" leads to another site than "+a.Site, "requests of this flow do not come here", fix)
 	}
 	if a.EndpointPath != nil && ours != "" {
 		if want := a.EndpointPath(ours); u.Path != want && u.Query().Get("flow") != ours {
@@ -186,27 +193,42 @@ func linked(name string, info graph.TokenInfo, f *graph.Flow) doctor.Finding {
 	return doctor.Fine(name, "%s", named(f.Application.Name, f.Application.ID))
 }
 
-// publishable goes through what Meta checks before it publishes a flow.
-func (c Config) publishable(name string, f *graph.Flow, p publishing, version, content, endpoint, app doctor.Finding) doctor.Finding {
-	var missing []string
-	need := func(ok bool, what string) {
-		if !ok {
-			missing = append(missing, what)
+// publishable goes through what Meta checks before it publishes a flow. One that
+// asks no endpoint needs none, nor a key.
+func publishable(name string, a Account, f *graph.Flow, p publishing) doctor.Finding {
+	var missing, unknown []string
+	for _, need := range []struct {
+		what      string
+		there     bool
+		ofAsking  bool   // only of flows that ask an endpoint
+		uncertain string // what is not known, if it is not
+		known     bool
+	}{
+		{what: "a Flow JSON without errors", there: f.JSONVersion != "" && p.content == doctor.OK, known: true},
+		{what: "a version that is not frozen", there: p.version != doctor.Warn, known: true},
+		{what: "a verified phone number with a signed public key of the edge", there: p.number, ofAsking: true,
+			uncertain: "whether the number's key is one of the edge", known: len(a.Fingerprints) > 0},
+		{what: "an endpoint URI that leads here", there: p.endpoint != doctor.Fail, ofAsking: true,
+			uncertain: "whether its endpoint leads here", known: a.Site != ""},
+		{what: "a linked app", there: p.app != doctor.Fail, ofAsking: true, known: true},
+		{what: "an endpoint that answers the health check", there: a.PingAnswered == nil || *a.PingAnswered, ofAsking: true,
+			uncertain: "whether the endpoint answers the health check", known: a.PingAnswered != nil},
+		{what: "webhooks of the account, flows among their fields", there: p.subscribed != doctor.Fail && p.fields != doctor.Fail, ofAsking: true,
+			uncertain: "whether flows is among the fields of webhooks", known: p.fields != doctor.Skipped},
+	} {
+		switch {
+		case need.ofAsking && !p.asks:
+		case !need.there:
+			missing = append(missing, need.what)
+		case !need.known:
+			unknown = append(unknown, need.uncertain)
 		}
 	}
-	good := func(s doctor.Status) bool { return s == doctor.OK || s == doctor.Skipped }
-	need(p.number, "a verified phone number with a signed public key of the edge")
-	need(endpoint.Status != doctor.Fail, "an endpoint URI that leads here")
-	need(app.Status != doctor.Fail, "a linked app")
-	need(f.JSONVersion != "" && content.Status == doctor.OK, "a Flow JSON without errors")
-	need(version.Status != doctor.Warn, "a version that is not frozen")
-	need(c.PingAnswered == nil || *c.PingAnswered, "an endpoint that answers the health check")
-	need(good(p.subscribed) && good(p.fields), "webhooks of the account, flows among their fields")
-	if len(missing) > 0 {
+	switch {
+	case len(missing) > 0:
 		return doctor.Failed(name, "missing: "+strings.Join(missing, "; "), "Meta would refuse to publish it (139002)", "mend what the findings above say")
-	}
-	if c.PingAnswered == nil {
-		return doctor.Fine(name, "all that Meta checks is there, but for the health check, which nobody sent")
+	case len(unknown) > 0:
+		return doctor.Skip(name, "nothing is missing as far as can be seen; not known here: "+strings.Join(unknown, "; "))
 	}
 	return doctor.Fine(name, "all that Meta checks is there")
 }

@@ -24,13 +24,9 @@ type Config struct {
 
 	Accounts []Account
 
-	// PingAnswered says whether the endpoint answered a health check from outside;
-	// nil: nobody looked.
-	PingAnswered *bool
-	// Webhook is where webhooks should go; empty: not known.
-	Webhook string
-	// Site is scheme and host under which the edge is reached; empty: not known.
-	Site string
+	// Strays are ids that belong to an account that nobody has, as variable and
+	// account.
+	Strays []string
 }
 
 // Account is one account of ours and what belongs to it at Meta.
@@ -44,6 +40,14 @@ type Account struct {
 	Fingerprints []string
 	Flows        map[string][]byte // Flow JSON by name, as the edge serves it; nil: not known
 	EndpointPath func(flow string) string
+
+	// PingAnswered says whether the endpoint answered a health check from outside;
+	// nil: nobody looked.
+	PingAnswered *bool
+	// Webhook is where webhooks should go; empty: not known.
+	Webhook string
+	// Site is scheme and host under which the edge is reached; empty: not known.
+	Site string
 }
 
 // The names of findings; others begin with these and name an object.
@@ -52,6 +56,8 @@ const (
 	Scopes = "meta: token scopes"
 	Expiry = "meta: token expiry"
 	Limits = "meta: rate limits"
+	// Accounts is there when something is wrong with which there are.
+	Accounts = "meta: accounts"
 )
 
 // Skipped are the findings without a token.
@@ -71,7 +77,11 @@ func (c Config) run(ctx context.Context) []doctor.Finding {
 		return append(found, doctor.Skip("meta: everything else", "the token is not accepted"))
 	}
 	if len(c.Accounts) == 0 {
-		found = append(found, doctor.Skip("meta: accounts", "META_WABA_ID names no WhatsApp Business Account"))
+		found = append(found, doctor.Skip(Accounts, "META_WABA_ID names no WhatsApp Business Account"))
+	}
+	if len(c.Strays) > 0 {
+		found = append(found, doctor.Warned(Accounts, strings.Join(c.Strays, ", ")+": there is no such account", "what the id stands for is not looked at",
+			"write account=id with the name of an account, or name the account as there"))
 	}
 	for _, account := range c.Accounts {
 		found = append(found, c.account(ctx, info, account)...)

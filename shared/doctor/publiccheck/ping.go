@@ -105,10 +105,10 @@ func (c Config) judge(a answer, err error) doctor.Finding {
 		return doctor.Failed(name, fmt.Sprintf("%s to %s", status, a.header.Get("Location")), "Meta does not follow redirects: each request fails", "register the URL at its end as endpoint URI, or take the redirect away for this path")
 	case a.status == http.StatusNotFound:
 		return doctor.Failed(name, "404", "the site has no such path, or the edge no such flow: Meta's health check fails",
-			"compare path and flow name with the Caddyfile and with `worker flows list`; publish the flow, or name another with --flow")
+			"compare the path with the Caddyfile, and the flow's name with those of \"redis: published flows\"; publish the flow with `worker flows load DIR`, or name another with --flow")
 	case a.status == http.StatusMethodNotAllowed, a.status == http.StatusBadRequest:
 		return doctor.Failed(name, status, "what answers there does not take a request of WhatsApp Flows", "compare the URL with the Caddyfile's path of whatsapp_flow; does something between change the method or the body?")
-	case a.status == http.StatusBadGateway, a.status == http.StatusGatewayTimeout:
+	case a.status == http.StatusBadGateway, a.status == http.StatusGatewayTimeout, a.status >= statusNoOrigin && a.status < statusNoOrigin+8:
 		return doctor.Failed(name, status+describe(a), "a proxy before the edge does not reach it", "start the edge; compare the proxy's upstream with the edge's address")
 	case a.status == http.StatusServiceUnavailable:
 		return doctor.Failed(name, status+describe(a), "the edge has more requests than it can decrypt in time, or a proxy before it has none to send them to", "look at the edge's log; run another one")
@@ -117,6 +117,10 @@ func (c Config) judge(a answer, err error) doctor.Finding {
 }
 
 const (
+	// statusNoOrigin and the seven behind it are Cloudflare's for a site that it
+	// does not reach.
+	statusNoOrigin = 520
+
 	statusDecrypt   = 421
 	statusToken     = 427
 	statusSignature = 432

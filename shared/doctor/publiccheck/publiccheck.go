@@ -3,7 +3,7 @@
 //
 // It sends health checks (pings), which change nothing, and the handshake of a
 // webhook. It never sends a verify token or a signed body to a host whose
-// certificate does not hold.
+// certificate does not hold, nor a verify token by plain http over a network.
 package publiccheck
 
 import (
@@ -107,7 +107,7 @@ func (c Config) send(ctx context.Context, method, target string, body []byte, he
 		defer response.Body.Close() //nolint:errcheck // only read
 		a.status, a.header = response.StatusCode, response.Header
 		if response.TLS != nil {
-			a.certificates = certificates{response.TLS.PeerCertificates, response.TLS.Version}
+			a.certificates = certificates{response.TLS.PeerCertificates, response.TLS.VerifiedChains, response.TLS.Version}
 		}
 		a.body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	}

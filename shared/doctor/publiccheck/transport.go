@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,8 +17,22 @@ import (
 
 // certificates are those a server showed.
 type certificates struct {
-	chain   []*x509.Certificate
-	version uint16
+	chain    []*x509.Certificate   // as sent
+	verified [][]*x509.Certificate // each up to an authority
+	version  uint16
+}
+
+// ends is when the first certificate ends that the leaf needs.
+func (c certificates) ends() (until time.Time, of *x509.Certificate) {
+	of = c.chain[0]
+	until = of.NotAfter
+	for i, chain := range c.verified {
+		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+		if i == 0 || first.NotAfter.After(until) { // clients take any chain that holds
+			until, of = first.NotAfter, first
+		}
+	}
+	return until, of
 }
 
 // transport judges how far a first request came: the name, the connection, TLS.
@@ -40,9 +55,13 @@ func (c Config) transport(target string, a answer, err error) (found doctor.Find
 	}
 	leaf := a.chain[0]
 	now := c.Now()
-	left := leaf.NotAfter.Sub(now)
+	until, of := a.ends()
+	left := until.Sub(now)
 	evidence := fmt.Sprintf("%s, certificate of %s from %s, %d in the chain, valid until %s (%s left)", tls.VersionName(a.version),
-		u.Hostname(), issuer(leaf), len(a.chain), leaf.NotAfter.UTC().Format(time.RFC3339), days(left))
+		u.Hostname(), issuer(leaf), len(a.chain), until.UTC().Format(time.RFC3339), days(left))
+	if of != leaf {
+		evidence += ", when that of " + of.Subject.CommonName + " in its chain ends"
+	}
 	// Caddy renews when a third is left.
 	if life := leaf.NotAfter.Sub(leaf.NotBefore); left < life/6 {
 		return doctor.Warned(name, evidence, "it should have been renewed: from that moment on no request arrives", "look at the edge's log for why the certificate is not renewed; is port 80 or 443 reachable from the internet?"), true

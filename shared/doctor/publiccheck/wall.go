@@ -74,6 +74,8 @@ func wall(a answer) string {
 	switch {
 	case a.status >= 300 && a.status < 400, a.status == http.StatusNotFound:
 		return "" // a page that says where to go, or that nothing is there
+	case a.status >= 500 && a.header.Get("Cf-Mitigated") == "" && (a.status != http.StatusServiceUnavailable || by == ""):
+		return "" // a page that says that what is behind fails; riddles came with 503 too
 	case page: // with 200 it is a riddle for browsers
 	case refusals[a.status] && by != "":
 	default:

@@ -30,11 +30,18 @@ func (c Config) webhook(ctx context.Context) []doctor.Finding {
 	case c.VerifyToken == "":
 		return skip(0, "no verify token is known")
 	}
-	found, reached := c.handshake(ctx)
-	if !reached {
+	if u, err := url.Parse(c.Webhook); err == nil && u.Scheme != "https" && !isLocal(u.Hostname()) {
+		return skip(0, "plain http: whoever is on the way could read the verify token; see "+c.name(TLS))
+	}
+	found, by := c.handshake(ctx)
+	if by == nobody {
 		return append([]doctor.Finding{found}, skip(1, "see "+c.name(Handshake))...)
 	}
-	return []doctor.Finding{found, c.wrongToken(ctx), c.post(ctx)}
+	wrong := doctor.Skip(c.name(WrongToken), "see "+c.name(Handshake))
+	if by == edge {
+		wrong = c.wrongToken(ctx)
+	}
+	return []doctor.Finding{found, wrong, c.post(ctx)}
 }
 
 func (c Config) ask(ctx context.Context, token, challenge string) (answer, error) {
@@ -42,31 +49,40 @@ func (c Config) ask(ctx context.Context, token, challenge string) (answer, error
 	return c.send(ctx, http.MethodGet, c.Webhook+"?"+query.Encode(), nil, nil)
 }
 
-func (c Config) handshake(ctx context.Context) (found doctor.Finding, reached bool) {
+// answerer is who answered.
+type answerer int
+
+const (
+	nobody answerer = iota
+	somebody
+	edge // or what does as it does
+)
+
+func (c Config) handshake(ctx context.Context) (doctor.Finding, answerer) {
 	name := c.name(Handshake)
 	challenge := rand.Text()
 	a, err := c.ask(ctx, c.VerifyToken, challenge)
 	if err != nil {
-		return c.unreached(Handshake, err), false
+		return c.unreached(Handshake, err), nobody
 	}
 	status := fmt.Sprintf("status %d", a.status)
 	const meaning = "Meta does not save the webhook's URL, so no answer ever comes"
 	wall := wall(a)
 	switch {
 	case a.status == http.StatusOK && string(a.body) == challenge:
-		return doctor.Fine(name, "%s gives the challenge back", c.Webhook), true
+		return doctor.Fine(name, "%s gives the challenge back", c.Webhook), edge
 	case wall != "" && !(a.status == http.StatusForbidden && len(a.body) == 0):
-		return firewall(name, status, wall), true
+		return firewall(name, status, wall), somebody
 	case a.status == http.StatusOK:
-		return doctor.Failed(name, "200, but the body is not the challenge alone"+describe(a), meaning, "serve this path with whatsapp_webhook, and take out what changes bodies of answers"), true
-	case a.status == http.StatusForbidden:
-		return doctor.Failed(name, "403: the edge has another verify token", meaning, "compare verify_token with what the running edge has: `caddy whatsapp-flows keys reload`, and give Meta the same"), true
+		return doctor.Failed(name, "200, but the body is not the challenge alone"+describe(a), meaning, "serve this path with whatsapp_webhook, and take out what changes bodies of answers"), somebody
+	case a.status == http.StatusForbidden && len(a.body) == 0:
+		return doctor.Failed(name, "403: the edge has another verify token", meaning, "compare verify_token with what the running edge has: `caddy whatsapp-flows keys reload`, and give Meta the same"), edge
 	case a.status >= 300 && a.status < 400:
-		return doctor.Failed(name, status+" to "+withoutQuery(a.header.Get("Location")), meaning+": Meta does not follow redirects", "register the URL at its end"), true
+		return doctor.Failed(name, status+" to "+withoutQuery(a.header.Get("Location")), meaning+": Meta does not follow redirects", "register the URL at its end"), somebody
 	case a.status == http.StatusNotFound:
-		return doctor.Failed(name, "404", meaning, "compare the path with the Caddyfile's whatsapp_webhook"), true
+		return doctor.Failed(name, "404", meaning, "compare the path with the Caddyfile's whatsapp_webhook"), somebody
 	}
-	return doctor.Failed(name, status+describe(a), meaning, "look at the log of what answers there"), true
+	return doctor.Failed(name, status+describe(a), meaning, "look at the log of what answers there"), somebody
 }
 
 // withoutQuery leaves out the verify token, which a redirect may repeat.
@@ -88,8 +104,10 @@ func (c Config) wrongToken(ctx context.Context) doctor.Finding {
 		return c.unreached(WrongToken, err)
 	case a.status == http.StatusOK && string(a.body) == challenge:
 		return doctor.Failed(name, "200: any verify token is taken", "anybody can make this URL the webhook of an app of theirs", "serve this path with whatsapp_webhook")
+	case a.status != http.StatusForbidden:
+		return doctor.Warned(name, fmt.Sprintf("status %d%s, expected 403", a.status, describe(a)), "what answered is not the edge", "see what answers there")
 	}
-	return doctor.Fine(name, "status %d", a.status)
+	return doctor.Fine(name, "403")
 }
 
 // post sends a webhook that nobody signed.

@@ -25,13 +25,18 @@ type Config struct {
 	// FlowsElsewhere says that the edge has its definitions from another place, so
 	// that none need be published.
 	FlowsElsewhere bool
+	// Wait is how many replicas must have an event before it counts as written; 0:
+	// the one that takes it is enough.
+	Wait int
 }
 
 // The names of the findings.
 const (
 	Reachable   = "redis: reachable"
 	Version     = "redis: version"
+	Writable    = "redis: writable"
 	Persistence = "redis: persistence"
+	Fsync       = "redis: fsync policy"
 	Eviction    = "redis: eviction policy"
 	Memory      = "redis: memory"
 	Shards      = "redis: shards"
@@ -41,7 +46,10 @@ const (
 )
 
 // after are those that a Redis out of reach leaves open.
-var after = []string{Version, Persistence, Eviction, Memory, Shards, Lag, Dead, Flows}
+var after = []string{Version, Writable, Persistence, Fsync, Eviction, Memory, Shards, Lag, Dead, Flows}
+
+// told are those of them that INFO tells.
+var told = after[:6]
 
 // Check is all that is to be asked of a Redis.
 func Check(c Config) doctor.Check {
@@ -65,22 +73,37 @@ func (c Config) run(ctx context.Context) []doctor.Finding {
 		doctor.Clock("Redis", before, before.Add(took), at, 0),
 	}
 	nodes, err := c.nodes(ctx)
-	if err != nil {
+	switch {
+	case err == nil:
+		found = append(found, version(nodes), c.writable(nodes), persistence(nodes), fsyncPolicy(nodes), eviction(nodes), memory(nodes))
+	case refused(err):
 		found = append(found, doctor.Warned(Version, oneLine(err), "version, persistence, eviction and memory cannot be judged",
 			"allow INFO to the user that REDIS_URL names (ACL: +info)"))
-	} else {
-		found = append(found, version(nodes), persistence(nodes), eviction(nodes), memory(nodes))
+	default:
+		found = append(found, doctor.Failed(Version, oneLine(err), "a part of Redis does not answer: what belongs there is neither taken nor stored", remedy(err)))
+	}
+	if err != nil {
+		for _, name := range told[1:] {
+			found = append(found, doctor.Skip(name, "see "+Version))
+		}
 	}
 	return append(found, c.shards(ctx), c.lag(ctx, at), c.dead(ctx), c.flows(ctx))
 }
+
+// refused says that Redis answers, and that the user may not ask this.
+func refused(err error) bool { return strings.HasPrefix(err.Error(), "NOPERM") }
 
 // remedy is the fix for a Redis that does not answer.
 func remedy(err error) string {
 	switch text := err.Error(); {
 	case strings.HasPrefix(text, "WRONGPASS"), strings.HasPrefix(text, "NOAUTH"):
 		return "mend user and password in REDIS_URL"
-	case strings.HasPrefix(text, "NOPERM"):
+	case refused(err):
 		return "allow the commands to the user that REDIS_URL names"
+	case strings.HasPrefix(text, "CLUSTERDOWN"):
+		return "bring the nodes back whose slots nobody serves: `redis-cli --cluster check HOST:PORT` names them"
+	case strings.Contains(text, "sentinel"):
+		return "start the sentinels, and compare their addresses and the name of the master with what is configured"
 	case strings.Contains(text, "connection refused"):
 		return "start Redis, and compare host and port in REDIS_URL"
 	case strings.Contains(text, "no such host"):
@@ -128,7 +151,14 @@ func (c Config) nodes(ctx context.Context) ([]node, error) {
 	return all, err
 }
 
-const fsync = "appendfsync"
+// The settings that INFO does not tell. Hosted offerings refuse CONFIG, and say
+// what they do in their own pages.
+const (
+	fsync       = "appendfsync"
+	savePoints  = "save"
+	stopWrites  = "stop-writes-on-bgsave-error"
+	minReplicas = "min-replicas-to-write"
+)
 
 func ask(ctx context.Context, client redis.Cmdable, name string) (node, error) {
 	text, err := client.Info(ctx, "everything").Result()
@@ -136,9 +166,10 @@ func ask(ctx context.Context, client redis.Cmdable, name string) (node, error) {
 		return node{}, err
 	}
 	n := node{name, fields(text)}
-	// Hosted offerings refuse CONFIG, and say what they do in their own pages.
-	if set, err := client.ConfigGet(ctx, fsync).Result(); err == nil {
-		n.fields[fsync] = set[fsync]
+	for _, setting := range []string{fsync, savePoints, stopWrites, minReplicas} {
+		if set, err := client.ConfigGet(ctx, setting).Result(); err == nil {
+			n.fields[setting] = set[setting]
+		}
 	}
 	return n, nil
 }
@@ -163,7 +194,7 @@ func worst(nodes []node, judge func(node) doctor.Finding) doctor.Finding {
 			f.Evidence = n.name + ": " + f.Evidence
 		}
 		evidence = append(evidence, f.Evidence)
-		if i == 0 || f.Status == doctor.Fail || f.Status == doctor.Warn && found.Status == doctor.OK {
+		if i == 0 || f.Status.Worse(found.Status) {
 			found = f
 		}
 	}
@@ -186,26 +217,65 @@ func version(nodes []node) doctor.Finding {
 	})
 }
 
+// writable looks for what makes Redis refuse every write, however well it answers.
+func (c Config) writable(nodes []node) doctor.Finding {
+	const meaning = "webhooks get 503, so that Meta sends them again for 7 days; flows show the fallback message; nothing is stored"
+	return worst(nodes, func(n node) doctor.Finding {
+		replicas := n.number("connected_slaves")
+		switch {
+		case n.fields["role"] == "slave":
+			return doctor.Failed(Writable, "a replica of "+n.fields["master_host"]+":"+n.fields["master_port"]+", which takes no writes", meaning,
+				"name the primary; or have sentinels find it: redis+sentinel://HOST:26379/MASTER")
+		case snapshotFailed(n) && n.fields[stopWrites] == "yes" && n.fields[savePoints] != "":
+			return doctor.Failed(Writable, "no: the last snapshot failed, and "+stopWrites+" is yes", meaning,
+				"look at Redis's log and free room on its disk; with an append-only file no snapshot is needed: CONFIG SET save \"\"")
+		case n.number(minReplicas) > 0 && n.number("min_slaves_good_slaves") < n.number(minReplicas):
+			return doctor.Failed(Writable, fmt.Sprintf("no: %s is %s, and %s replicas are in step", minReplicas, n.fields[minReplicas], n.fields["min_slaves_good_slaves"]), meaning,
+				"bring the replicas back, or lower "+minReplicas)
+		case replicas < float64(c.Wait):
+			return doctor.Failed(Writable, fmt.Sprintf("wait asks for %d replicas, %.0f are connected", c.Wait, replicas), "no event counts as written: webhooks get 503, flows show the fallback message",
+				"bring the replicas back, or lower `wait` in the block of redis")
+		}
+		return doctor.Fine(Writable, "yes")
+	})
+}
+
+func snapshotFailed(n node) bool {
+	status, says := n.fields["rdb_last_bgsave_status"]
+	return says && status != "ok"
+}
+
+const lost = "an event that Meta was told is taken is lost when Redis restarts before the worker has stored it"
+
 func persistence(nodes []node) doctor.Finding {
-	const lost = "an event that Meta was told is taken is lost when Redis restarts before the worker has stored it"
 	return worst(nodes, func(n node) doctor.Finding {
 		switch {
 		case n.fields["aof_enabled"] != "1":
 			return doctor.Failed(Persistence, "appendonly no", lost, "set appendonly yes and appendfsync always in redis.conf, or with CONFIG SET")
 		case n.fields["aof_last_write_status"] != "ok":
-			return doctor.Failed(Persistence, "the last write of the append-only file failed", lost, "look at Redis's log; free room on its disk")
+			return doctor.Failed(Persistence, "the last write of the append-only file failed", "Redis refuses every write until one succeeds: "+lost, "look at Redis's log; free room on its disk")
 		case n.fields["aof_last_bgrewrite_status"] != "ok":
 			return doctor.Warned(Persistence, "the last rewrite of the append-only file failed", "the file grows without end", "look at Redis's log; give its disk room for a second copy")
+		case snapshotFailed(n):
+			return doctor.Warned(Persistence, "append-only file, its last write went well; the last snapshot failed", "a backup made of snapshots is old", "look at Redis's log; give its disk room for a snapshot")
 		}
-		switch policy := n.fields[fsync]; policy {
-		case "":
-			return doctor.Fine(Persistence, "append-only file, its last write went well; appendfsync is not told")
-		case "always":
-			return doctor.Fine(Persistence, "append-only file, appendfsync always, its last write went well")
-		default:
-			return doctor.Warned(Persistence, "append-only file, appendfsync "+policy, "when the machine loses power, events of the last second or more that Meta was told are taken are lost",
-				"set appendfsync always, or accept it")
+		return doctor.Fine(Persistence, "append-only file, its last write went well")
+	})
+}
+
+func fsyncPolicy(nodes []node) doctor.Finding {
+	return worst(nodes, func(n node) doctor.Finding {
+		policy, says := n.fields[fsync]
+		switch {
+		case n.fields["aof_enabled"] != "1":
+			return doctor.Skip(Fsync, "there is no append-only file")
+		case !says:
+			return doctor.Skip(Fsync, "this user may not ask (CONFIG GET "+fsync+"): see what the provider says")
+		case policy == "always":
+			return doctor.Fine(Fsync, "%s always", fsync)
 		}
+		return doctor.Warned(Fsync, fsync+" "+policy, "when the machine loses power, events of the last second or more that Meta was told are taken are lost",
+			"set appendfsync always, or accept it")
 	})
 }
 
@@ -229,14 +299,10 @@ const (
 func memory(nodes []node) doctor.Finding {
 	return worst(nodes, func(n node) doctor.Finding {
 		used, limit := n.number("used_memory"), n.number("maxmemory")
-		of := "maxmemory"
 		if limit == 0 {
-			limit, of = n.number("total_system_memory"), "the machine, without maxmemory"
+			return unlimited(n, used)
 		}
-		if limit == 0 {
-			return doctor.Fine(Memory, "%s used", size(used))
-		}
-		evidence := fmt.Sprintf("%s used of %s (%s)", size(used), size(limit), of)
+		evidence := fmt.Sprintf("%s used of %s (maxmemory)", size(used), size(limit))
 		const fix = "raise maxmemory, and see why events wait (redis: lag) or what else is in this Redis"
 		switch share := used / limit; {
 		case share >= refuse:
@@ -246,6 +312,24 @@ func memory(nodes []node) doctor.Finding {
 		}
 		return doctor.Fine(Memory, "%s", evidence)
 	})
+}
+
+// unlimited judges a Redis without maxmemory, which the edge never sees full.
+func unlimited(n node, used float64) doctor.Finding {
+	machine := n.number("total_system_memory")
+	if machine == 0 {
+		return doctor.Skip(Memory, fmt.Sprintf("%s used, without maxmemory; the machine's memory is not told", size(used)))
+	}
+	evidence := fmt.Sprintf("%s used of the machine's %s, without maxmemory", size(used), size(machine))
+	const meaning = "without maxmemory the edge cannot see that Redis gets full: it takes events until the system ends Redis"
+	const fix = "set maxmemory to less than the machine has, and see why events wait (redis: lag) or what else is in this Redis"
+	switch share := used / machine; {
+	case share >= refuse:
+		return doctor.Failed(Memory, evidence, meaning, fix)
+	case share >= narrow:
+		return doctor.Warned(Memory, evidence, meaning, fix)
+	}
+	return doctor.Fine(Memory, "%s", evidence)
 }
 
 func size(bytes float64) string {

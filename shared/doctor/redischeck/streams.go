@@ -18,7 +18,11 @@ import (
 
 // unreadable is a finding about keys that Redis did not show.
 func unreadable(name string, err error) doctor.Finding {
-	return doctor.Failed(name, oneLine(err), "edge or worker cannot use it either", "allow the keys and commands to the user that REDIS_URL names; look at Redis's log")
+	fix := remedy(err)
+	if refused(err) {
+		fix = "allow the keys and commands to the user that REDIS_URL names"
+	}
+	return doctor.Failed(name, oneLine(err), "edge or worker cannot use it either", fix)
 }
 
 func (c Config) shards(ctx context.Context) doctor.Finding {
@@ -114,9 +118,35 @@ func (c Config) flows(ctx context.Context) doctor.Finding {
 		return doctor.Skip(Flows, "none; the configuration has flows of its own")
 	case len(names) == 0:
 		return doctor.Warned(Flows, "none", "every flow gets 404",
-			"publish some with `worker flows load DIR`, or by the API; or is REDIS_PREFIX another than the worker's?")
+			"publish some with `worker flows load DIR`, or by the API, unless the edge's configuration has flows of its own; or is REDIS_PREFIX another than the worker's?")
+	}
+	lost, err := c.lost(ctx, names)
+	switch {
+	case err != nil:
+		return unreadable(Flows, err)
+	case len(lost) > 0:
+		return doctor.Failed(Flows, "Redis has no definition of "+strings.Join(lost, ", "), "an edge that starts now cannot serve them", "publish them again with `worker flows load DIR`, or by the API")
 	}
 	return doctor.Fine(Flows, "%s", strings.Join(slices.Sorted(maps.Keys(names)), ", "))
+}
+
+// lost are the flows whose definition is gone.
+func (c Config) lost(ctx context.Context, index map[string]string) (names []string, err error) {
+	pipe := c.Client.Pipeline()
+	there := make(map[string]*redis.IntCmd, len(index))
+	for name, hash := range index {
+		there[name] = pipe.Exists(ctx, c.Keys.Definition(hash))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	for name, exists := range there {
+		if exists.Val() == 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // index is account/flow and the hash of its definition, of those not unloaded.

@@ -144,7 +144,7 @@ func metaConfig(p *process, client *http.Client, site string, documents map[stri
 	if config.Client, err = e.Client(); err != nil {
 		return wrong(err)
 	}
-	config.Now, config.Site = time.Now, site
+	config.Now = time.Now
 	wabas, err := metacheck.IDs(p.source, "META_WABA_ID")
 	if err != nil {
 		return wrong(err)
@@ -165,7 +165,7 @@ func metaConfig(p *process, client *http.Client, site string, documents map[stri
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		a := metacheck.Account{Name: name, WABAs: wabas[name], Numbers: numbers[name], Fingerprints: fingerprints}
+		a := metacheck.Account{Name: name, WABAs: wabas[name], Numbers: numbers[name], Fingerprints: fingerprints, Site: site}
 		if documents != nil {
 			a.Flows = metacheck.FlowsOf(name, documents)
 		}

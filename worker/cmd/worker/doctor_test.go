@@ -2,13 +2,51 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/alecthomas/kong"
+
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/doctortest"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/graph"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/graph/graphtest"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
+
+// doctorProof is of what stands in doctor.go; the checks are proven where they are.
+var doctorProof doctortest.Proof
+
+// reportOf reads a report for programs.
+func reportOf(t *testing.T, text string) (report doctor.Report) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &report); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	doctorProof.Saw(report)
+	return report
+}
+
+// Settings that cannot be read leave the rest to be looked at.
+func TestDoctorWithSettingsThatAreWrong(t *testing.T) {
+	code, stdout, _ := execute(t, map[string]string{"REDIS_URL": "geheim", "META_ACCESS_TOKEN": metaToken, "PUBLIC_KEY": "none"}, "doctor", "--format", "json")
+	report := reportOf(t, stdout)
+	for name, want := range map[string]string{
+		"configuration": "fail", "configuration: API": "skipped", "redis: reachable": "skipped", "postgres: reachable": "skipped", "meta: token": "fail PUBLIC_KEY",
+	} {
+		status, evidence, _ := strings.Cut(want, " ")
+		if f := report.Find(name); string(f.Status) != status || !strings.Contains(f.Evidence, evidence) || f.Evidence == "" {
+			t.Errorf("%+v, want %s", f, want)
+		}
+	}
+	if code != 2 || strings.Contains(stdout, "geheim") {
+		t.Errorf("exit code %d:\n%s", code, stdout)
+	}
+}
 
 // A report of everything, with a Meta whose token has every right but which
 // nobody has set up.
@@ -29,16 +67,10 @@ func TestDoctorReportsAllItCanAndPrintsNoSecret(t *testing.T) {
 	if code != 2 || stderr != "" {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
-	var report struct {
-		Status   string
-		Findings []struct{ Name, Status, Evidence string }
-	}
-	if err := json.Unmarshal([]byte(stdout), &report); err != nil || report.Status != "fail" {
-		t.Fatalf("%v\n%s", err, stdout)
-	}
+	report := reportOf(t, stdout)
 	got := map[string]string{}
 	for _, f := range report.Findings {
-		got[f.Name] = f.Status
+		got[f.Name] = string(f.Status)
 	}
 	for name, want := range map[string]string{
 		"configuration": "ok", "redis: reachable": "ok", "edges": "warn", "postgres: reachable": "ok", "postgres: migrations": "fail",
@@ -56,6 +88,86 @@ func TestDoctorReportsAllItCanAndPrintsNoSecret(t *testing.T) {
 	if writes := meta.Writes(); len(writes) > 0 {
 		t.Errorf("it changed something at Meta: %v", writes)
 	}
+}
+
+// What a text tells people to run, and the variables it tells them to set, are
+// there.
+func TestEveryCommandThatDoctorNamesExists(t *testing.T) {
+	files := []string{"doctor.go", "../../internal/doctor/*.go", "../../../shared/doctor/*.go", "../../../shared/doctor/*/*.go", "../../../caddymodule/doctor*.go"}
+	commandsOf, err := doctortest.Commands(files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser, err := kong.New(&commands{}, kong.Name("worker"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for at, texts := range commandsOf {
+		for _, text := range texts {
+			words := strings.Fields(text)
+			if words[0] != "worker" {
+				continue
+			}
+			seen++
+			node := parser.Model.Node
+			for _, word := range words[1:] {
+				next := slices.IndexFunc(node.Children, func(child *kong.Node) bool { return child.Name == word })
+				switch {
+				case next >= 0:
+					node = node.Children[next]
+				case strings.HasPrefix(word, "--"):
+					if !slices.ContainsFunc(node.AllFlags(false), func(all []*kong.Flag) bool {
+						return slices.ContainsFunc(all, func(f *kong.Flag) bool { return "--"+f.Name == word })
+					}) {
+						t.Errorf("%s: `%s` has no %s", at, text, word)
+					}
+				case word != strings.ToUpper(word):
+					t.Errorf("%s: there is no `%s`", at, text)
+				}
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d commands are named", seen)
+	}
+
+	sites, err := doctortest.Sites(files...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := sourcesOf(t, "../../internal/settings/*.go", "../../../caddymodule/*.go", "../../../shared/doctor/metacheck/environment.go")
+	variable := regexp.MustCompile(`\b[A-Z]+(?:_[A-Z]+)+\b`)
+	for _, site := range sites {
+		for _, name := range variable.FindAllString(site.Fix, -1) {
+			if !strings.Contains(sources, `"`+name+`"`) && !strings.Contains(sources, `"`+strings.TrimSuffix(name, "_FILE")+`"`) {
+				t.Errorf("%s: nothing reads the variable %s", site, name)
+			}
+		}
+	}
+}
+
+// sourcesOf is the text of files, tests left out.
+func sourcesOf(t *testing.T, patterns ...string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, pattern := range patterns {
+		paths, err := filepath.Glob(pattern)
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
+		}
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(text)
+		}
+	}
+	return all.String()
 }
 
 func TestDoctorRefusesWhatIsNoOption(t *testing.T) {

@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"io/fs"
+	"net/url"
+	"strings"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
@@ -28,6 +30,11 @@ func Configured(src setting.Source) []doctor.Finding {
 	if len(s.API.Tokens) == 0 {
 		return append(found, doctor.Skip(Access, "off: neither API_TOKEN nor API_TOKENS is set"))
 	}
+	for _, token := range s.API.Tokens {
+		if token.Weak() {
+			return append(found, doctor.Warned(Access, token.Name+" is short", "whoever guesses it reads every answer", "make a longer one, such as with openssl rand -hex 32"))
+		}
+	}
 	for _, origin := range s.API.Origins {
 		if origin == "*" {
 			return append(found, doctor.Warned(Access, "CORS_ORIGINS is *", "any web page that somebody with a token visits may call the API with it", "name the origins that need it"))
@@ -50,13 +57,36 @@ func SecretFilesOf(src setting.Source, stat func(string) (fs.FileInfo, error)) d
 	return doctor.Modes(SecretFiles, paths, stat)
 }
 
-// Secrets are the values to keep out of a report.
+// Secrets are the values to keep out of a report: each as it stands, each of a
+// list, and the password of each URL.
 func Secrets(src setting.Source) (values []string) {
 	for _, name := range secrets {
 		// What cannot be read cannot be shown either.
-		if value, _, err := src.Lookup(name); err == nil && value != "" {
-			values = append(values, value)
+		value, _, err := src.Lookup(name)
+		if err != nil || value == "" {
+			continue
+		}
+		values = append(values, value)
+		if name == "API_TOKENS" {
+			values = append(values, tokensOf(value)...)
+		} else {
+			values = append(values, setting.List(value)...)
+		}
+		if u, err := url.Parse(value); err == nil {
+			if password, is := u.User.Password(); is {
+				values = append(values, password, url.QueryEscape(password))
+			}
 		}
 	}
 	return values
+}
+
+// tokensOf are the tokens of API_TOKENS, whose lines hold names of accounts too.
+func tokensOf(lines string) (tokens []string) {
+	for line := range strings.Lines(lines) {
+		if words := strings.Fields(line); len(words) >= 3 {
+			tokens = append(tokens, words[2])
+		}
+	}
+	return tokens
 }

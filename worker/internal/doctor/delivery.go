@@ -39,7 +39,7 @@ func receivers(ctx context.Context, pool *pgxpool.Pool) doctor.Finding {
 	case len(disabled) > 0:
 		return doctor.Failed(Callbacks, strings.Join(append(disabled, suffering...), "; "), "nothing is sent to it; deliveries wait", "mend the receiver, then `worker callbacks resume NAME`")
 	case len(suffering) > 0:
-		return doctor.Warned(Callbacks, strings.Join(suffering, "; "), "deliveries are tried again for days, then the receiver is disabled", "see why with `worker deliveries list`, and try it with `worker callbacks ping NAME`")
+		return doctor.Warned(Callbacks, strings.Join(suffering, "; "), "deliveries are tried again for days, then the receiver is disabled", "see why with `worker deliveries list`, and try it with `worker callbacks test NAME`")
 	case len(all) == 0:
 		return doctor.Skip(Callbacks, "none: answers are stored and nothing is delivered")
 	}

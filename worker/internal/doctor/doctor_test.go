@@ -2,18 +2,24 @@ package doctor_test
 
 import (
 	"context"
+	"maps"
+	"net/url"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/doctortest"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/doctor/redischeck"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
@@ -22,38 +28,17 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/worker/internal/testkit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// proof holds for every table of this package. Servers of tests do not wait for
+// their disks.
+var proof = doctortest.Proof{Skips: true, Leave: []string{workerdoctor.Durability}, Secrets: []string{"geheim"}}
 
-// compare holds for every table: what is named (finding → status, a space, what
-// its evidence holds) is found, and everything else is fine or skipped.
-func compare(t *testing.T, report doctor.Report, want map[string]string) {
-	t.Helper()
-	for _, f := range report.Findings {
-		if f.Name == workerdoctor.Durability && want[f.Name] == "" {
-			continue // servers of tests do without
-		}
-		status, evidence, named := strings.Cut(want[f.Name], " ")
-		if !named {
-			status = "ok"
-			if f.Status == doctor.Skipped {
-				status = "skipped"
-			}
-		}
-		if string(f.Status) != status || !strings.Contains(f.Evidence, evidence) {
-			t.Errorf("%+v, want %s with %q", f, status, evidence)
-		}
-		if (f.Status == doctor.Fail || f.Status == doctor.Warn) && (f.Meaning == "" || f.Fix == "") {
-			t.Errorf("%+v has no meaning or fix", f)
-		}
-		if strings.Contains(f.Evidence+f.Meaning+f.Fix, "geheim") {
-			t.Errorf("%+v shows a secret", f)
-		}
-	}
-	for name := range want {
-		if report.Find(name).Evidence == "" {
-			t.Errorf("nothing is said of %s", name)
-		}
-	}
+func TestMain(m *testing.M) {
+	// What Redis's files may have is limited: see fillDisk.
+	signal.Ignore(syscall.SIGXFSZ)
+	logging.Disable() // go-redis tells of each server that is gone
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.Exit(proof.Exit(code, "*.go", "../../../shared/doctor/redischeck/*.go"))
+	}))
 }
 
 // execute runs statements in a database, outside of any pool.
@@ -84,6 +69,30 @@ func TestEachFaultOfPostgresIsFoundAndNoOther(t *testing.T) {
 			p.URL = strings.Replace(p.URL, "/waf_test_", "/waf_gone_", 1)
 		},
 			map[string]string{workerdoctor.Reachable: "fail does not exist"}},
+		{"another password", func(t *testing.T, pool *pgxpool.Pool, p *workerdoctor.Postgres) {
+			u, err := url.Parse(p.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.User = url.UserPassword("nobody_here", "geheim")
+			p.URL = u.String()
+		}, map[string]string{workerdoctor.Reachable: "fail nobody_here"}},
+		{"a URL that is none", func(_ *testing.T, _ *pgxpool.Pool, p *workerdoctor.Postgres) {
+			p.URL = "postgres://u:geheim@127.0.0.1:x/y"
+		},
+			map[string]string{workerdoctor.Reachable: "fail DATABASE_URL"}},
+		{"an old Postgres", func(t *testing.T, pool *pgxpool.Pool, _ *workerdoctor.Postgres) {
+			execute(t, pool, "CREATE SCHEMA old", `CREATE FUNCTION old.current_setting(text) RETURNS text LANGUAGE sql AS
+				$$ SELECT CASE $1 WHEN 'server_version_num' THEN '140010' WHEN 'server_version' THEN '14.10' ELSE pg_catalog.current_setting($1) END $$`,
+				"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = public, old, pg_catalog', current_database()); END $$")
+		}, map[string]string{workerdoctor.Version: "fail Postgres 14.10"}},
+		{"a user who may not read", func(t *testing.T, pool *pgxpool.Pool, p *workerdoctor.Postgres) { p.URL = smallUser(t, pool, p.URL) },
+			map[string]string{workerdoctor.Migrations: "fail permission denied for table goose_db_version", workerdoctor.Disk: "skipped unless it is granted pg_read_all_settings",
+				workerdoctor.Oldest: "skipped sessions of other users cannot be seen"}},
+		{"a server elsewhere", func(t *testing.T, pool *pgxpool.Pool, p *workerdoctor.Postgres) {
+			// Another machine's, as far as can be told: this one by a name that is not localhost.
+			p.URL = strings.NewReplacer("@127.0.0.1:", "@0.0.0.0:", "@localhost:", "@0.0.0.0:").Replace(p.URL)
+		}, map[string]string{workerdoctor.Disk: "skipped on another machine"}},
 		{"a migration is missing", func(t *testing.T, pool *pgxpool.Pool, _ *workerdoctor.Postgres) {
 			if _, err := store.Down(t.Context(), pool); err != nil {
 				t.Fatal(err)
@@ -151,9 +160,33 @@ func TestEachFaultOfPostgresIsFoundAndNoOther(t *testing.T) {
 			if c.breaks != nil {
 				c.breaks(t, pool, &p)
 			}
-			compare(t, doctor.Examine(t.Context(), p.Check()), c.want)
+			before := testkit.Contents(t, pool)
+			report := doctor.Examine(t.Context(), p.Check())
+			proof.Compare(t, report, c.want)
+			if after := testkit.Contents(t, pool); !maps.Equal(before, after) {
+				t.Error("the database is another after it")
+			}
 		})
 	}
+}
+
+// smallUser is the URL of a user who may only connect. The sessions of others are
+// hidden from it, and pool has one.
+func smallUser(t *testing.T, pool *pgxpool.Pool, databaseURL string) string {
+	t.Helper()
+	name := "small_" + testkit.Random()
+	execute(t, pool, "CREATE ROLE "+name+" LOGIN PASSWORD 'geheim'")
+	t.Cleanup(func() {
+		if _, err := pool.Exec(context.Background(), "DROP ROLE "+name); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(name, "geheim")
+	return u.String()
 }
 
 // durabilityWithout is what is found without synchronous_commit: the server of a
@@ -198,8 +231,66 @@ func TestEachFaultOfRedisIsFoundAndNoOther(t *testing.T) {
 			t.Cleanup(func() { _ = without.Close() })
 			c.Client = without
 		}, map[string]string{redischeck.Reachable: "fail NOAUTH"}},
-		{"no append-only file", []string{"--appendonly", "no"}, nil, map[string]string{redischeck.Persistence: "fail appendonly no"}},
-		{"written once a second", []string{"--appendfsync", "everysec"}, nil, map[string]string{redischeck.Persistence: "warn appendfsync everysec"}},
+		{"no append-only file", []string{"--appendonly", "no"}, nil, map[string]string{redischeck.Persistence: "fail appendonly no", redischeck.Fsync: "skipped no append-only file"}},
+		{"written once a second", []string{"--appendfsync", "everysec"}, nil, map[string]string{redischeck.Fsync: "warn appendfsync everysec"}},
+		{"an old Redis", nil, says("redis_version:7.", "redis_version:6."), map[string]string{redischeck.Version: "fail Redis 6."}},
+		{"a machine that is nearly full, without maxmemory", nil, says("total_system_memory:", "total_system_memory:1536000\r\nx:"),
+			map[string]string{redischeck.Memory: "warn without maxmemory"}},
+		{"a machine that is full, without maxmemory", nil, says("total_system_memory:", "total_system_memory:614400\r\nx:"),
+			map[string]string{redischeck.Memory: "fail without maxmemory"}},
+		{"a replica", nil, func(t *testing.T, _ *redis.Client, c *redischeck.Config) {
+			primary := testkit.StartRedis(t)
+			client := primary.Client()
+			set(t, client.HSet(t.Context(), c.Keys.Index(), "default/book", "hash").Err())
+			set(t, client.Set(t.Context(), c.Keys.Definition("hash"), "x", 0).Err())
+			host, port, _ := strings.Cut(primary.Address, ":")
+			replica := testkit.StartRedis(t, "--replicaof", host+" "+port)
+			c.Client = replica.Client()
+			testkit.Eventually(t, "the replica is in step", func() bool {
+				n, err := client.Wait(t.Context(), 1, 100*time.Millisecond).Result()
+				return err == nil && n == 1
+			})
+		}, map[string]string{redischeck.Writable: "fail a replica of 127.0.0.1:"}},
+		{"replicas that are asked for and not there", nil, func(_ *testing.T, _ *redis.Client, c *redischeck.Config) { c.Wait = 1 },
+			map[string]string{redischeck.Writable: "fail wait asks for 1 replicas, 0 are connected"}},
+		{"replicas that Redis itself asks for", nil, func(t *testing.T, client *redis.Client, _ *redischeck.Config) {
+			set(t, client.ConfigSet(t.Context(), "min-replicas-to-write", "1").Err())
+		}, map[string]string{redischeck.Writable: "fail min-replicas-to-write is 1, and 0 replicas are in step"}},
+		{"no room for a snapshot", nil, func(t *testing.T, client *redis.Client, _ *redischeck.Config) {
+			takeDirectory(t, client)
+			snapshot(t, client)
+		}, map[string]string{redischeck.Persistence: "warn the last snapshot failed"}},
+		{"no room for a snapshot that Redis insists on", []string{"--save", "900", "1000"}, func(t *testing.T, client *redis.Client, _ *redischeck.Config) {
+			takeDirectory(t, client)
+			snapshot(t, client)
+		}, map[string]string{redischeck.Persistence: "warn the last snapshot failed", redischeck.Writable: "fail the last snapshot failed"}},
+		{"no room to rewrite the append-only file", nil, func(t *testing.T, client *redis.Client, _ *redischeck.Config) {
+			takeDirectory(t, client)
+			_ = client.BgRewriteAOF(t.Context()).Err() // it fails now, or behind
+			told(t, client, "aof_last_bgrewrite_status:err")
+		}, map[string]string{redischeck.Persistence: "warn the last rewrite of the append-only file failed"}},
+		{"no room for the append-only file", []string{"--appendfsync", "everysec"}, func(t *testing.T, client *redis.Client, _ *redischeck.Config) {
+			fillDisk(t, client)
+		}, map[string]string{redischeck.Persistence: "fail the last write of the append-only file failed", redischeck.Fsync: "warn everysec"}},
+		{"CONFIG is not allowed", nil, func(t *testing.T, client *redis.Client, c *redischeck.Config) { c.Client = user(t, client, "-config") },
+			map[string]string{redischeck.Fsync: "skipped may not ask"}},
+		{"keys are not allowed", nil, func(t *testing.T, client *redis.Client, c *redischeck.Config) {
+			c.Client = user(t, client, "resetkeys", "~x")
+		},
+			map[string]string{redischeck.Shards: "fail NOPERM", redischeck.Lag: "fail NOPERM", redischeck.Dead: "fail NOPERM", redischeck.Flows: "fail NOPERM"}},
+		{"nothing is allowed", nil, func(t *testing.T, client *redis.Client, c *redischeck.Config) { c.Client = user(t, client, "-time") },
+			map[string]string{redischeck.Reachable: "fail NOPERM"}},
+		{"another password", nil, func(t *testing.T, client *redis.Client, c *redischeck.Config) {
+			set(t, client.ConfigSet(t.Context(), "requirepass", "other").Err())
+			o := *client.Options()
+			o.Password = "geheim"
+			wrong := redis.NewClient(&o)
+			t.Cleanup(func() { _ = wrong.Close() })
+			c.Client = wrong
+		}, map[string]string{redischeck.Reachable: "fail WRONGPASS"}},
+		{"a definition is gone", nil, func(t *testing.T, client *redis.Client, c *redischeck.Config) {
+			set(t, client.Del(t.Context(), c.Keys.Definition("hash")).Err())
+		}, map[string]string{redischeck.Flows: "fail no definition of default/book"}},
 		{"it throws away", []string{"--maxmemory-policy", "allkeys-lru"}, nil, map[string]string{redischeck.Eviction: "fail allkeys-lru"}},
 		{"nearly full", []string{"--maxmemory", "1500kb"}, nil, map[string]string{redischeck.Memory: "warn of 1.5 MiB (maxmemory)"}},
 		{"full", []string{"--maxmemory", "600kb"}, nil, map[string]string{redischeck.Memory: "fail of 0.6 MiB (maxmemory)"}},
@@ -229,12 +320,7 @@ func TestEachFaultOfRedisIsFoundAndNoOther(t *testing.T) {
 			c.Now = func() time.Time { return time.Now().Add(time.Minute) }
 		}, map[string]string{"clock: against Redis": "fail ahead of it"}},
 		{"INFO is not allowed", nil, func(t *testing.T, client *redis.Client, c *redischeck.Config) {
-			set(t, client.Do(t.Context(), "ACL", "SETUSER", "small", "on", ">word", "~*", "+@all", "-info").Err())
-			o := *client.Options()
-			o.Username, o.Password = "small", "word"
-			small := redis.NewClient(&o)
-			t.Cleanup(func() { _ = small.Close() })
-			c.Client = small
+			c.Client = user(t, client, "-info")
 		}, map[string]string{redischeck.Version: "warn NOPERM"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -243,16 +329,21 @@ func TestEachFaultOfRedisIsFoundAndNoOther(t *testing.T) {
 			client := redis.NewClient(&redis.Options{Addr: server.Address})
 			t.Cleanup(func() { _ = client.Close() })
 			config := redischeck.Config{Client: client, Keys: keyspace.New("", shards), Where: server.Address, Now: time.Now}
-			// With a password, or when full, nothing can be set; and nothing needs to.
+			// When full, nothing can be set; and nothing needs to.
 			_ = client.HSet(t.Context(), config.Keys.Index(), "default/book", "hash").Err()
+			_ = client.Set(t.Context(), config.Keys.Definition("hash"), "x", 0).Err()
 			if c.breaks != nil {
 				c.breaks(t, client, &config)
 			}
+			before := changes(client)
 			report := doctor.Examine(t.Context(), redischeck.Check(config))
+			if after := changes(client); after != before {
+				t.Errorf("it changed something: %s, then %s", before, after)
+			}
 			if c.name == "full" {
 				c.want[redischeck.Flows] = "warn none" // it took none
 			}
-			compare(t, report, c.want)
+			proof.Compare(t, report, c.want)
 		})
 	}
 }
@@ -272,7 +363,7 @@ func ago(d time.Duration) string {
 func TestEachFaultOfTheConfigurationIsFound(t *testing.T) {
 	dir := t.TempDir()
 	file := dir + "/token"
-	if err := os.WriteFile(file, []byte("geheim-und-lang"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("geheim-und-lang-genug"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	good := map[string]string{"DATABASE_URL": "postgres://u:geheim@127.0.0.1/x", "REDIS_URL": "redis://127.0.0.1:6379", "API_TOKEN_FILE": file}
@@ -280,12 +371,14 @@ func TestEachFaultOfTheConfigurationIsFound(t *testing.T) {
 		set  map[string]string
 		want map[string]string
 	}{
-		"nothing":                    {nil, nil},
-		"a placeholder":              {map[string]string{"CALLBACK_SECRET": "changeme"}, map[string]string{workerdoctor.Configuration: "fail placeholder"}},
-		"no database":                {map[string]string{"DATABASE_URL": ""}, map[string]string{workerdoctor.Configuration: "fail DATABASE_URL"}},
-		"both forms":                 {map[string]string{"API_TOKEN": "geheim"}, map[string]string{workerdoctor.Configuration: "fail both API_TOKEN and API_TOKEN_FILE"}},
-		"every page may call":        {map[string]string{"CORS_ORIGINS": "*"}, map[string]string{workerdoctor.Access: "warn CORS_ORIGINS is *"}},
-		"a secret that is not there": {map[string]string{"META_ACCESS_TOKEN_FILE": dir + "/none"}, map[string]string{workerdoctor.SecretFiles: "fail /none cannot be looked at"}},
+		"nothing":                     {nil, nil},
+		"a placeholder":               {map[string]string{"CALLBACK_SECRET": "changeme"}, map[string]string{workerdoctor.Configuration: "fail placeholder"}},
+		"no database":                 {map[string]string{"DATABASE_URL": ""}, map[string]string{workerdoctor.Configuration: "fail DATABASE_URL"}},
+		"both forms":                  {map[string]string{"API_TOKEN": "geheim"}, map[string]string{workerdoctor.Configuration: "fail both API_TOKEN and API_TOKEN_FILE"}},
+		"every page may call":         {map[string]string{"CORS_ORIGINS": "*"}, map[string]string{workerdoctor.Access: "warn CORS_ORIGINS is *"}},
+		"a token that can be guessed": {map[string]string{"API_TOKEN_FILE": "", "API_TOKEN": "geheim"}, map[string]string{workerdoctor.Access: "warn API_TOKEN 1 is short"}},
+		"no API":                      {map[string]string{"API_TOKEN_FILE": ""}, map[string]string{workerdoctor.Access: "skipped off"}},
+		"a secret that is not there":  {map[string]string{"META_ACCESS_TOKEN_FILE": dir + "/none"}, map[string]string{workerdoctor.SecretFiles: "fail /none cannot be looked at"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			src := setting.Source{ReadFile: os.ReadFile, LookupEnv: func(name string) (string, bool) {
@@ -295,7 +388,7 @@ func TestEachFaultOfTheConfigurationIsFound(t *testing.T) {
 				value, ok := good[name]
 				return value, ok
 			}}
-			compare(t, doctor.Report{Findings: append(workerdoctor.Configured(src), workerdoctor.SecretFilesOf(src, os.Stat))}, c.want)
+			proof.Compare(t, doctor.Report{Findings: append(workerdoctor.Configured(src), workerdoctor.SecretFilesOf(src, os.Stat))}, c.want)
 		})
 	}
 }

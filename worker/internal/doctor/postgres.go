@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -54,17 +55,13 @@ func (p Postgres) run(ctx context.Context) []doctor.Finding {
 	before := p.Now()
 	pool, err := store.Open(ctx, p.URL, 2)
 	if err != nil {
-		found := []doctor.Finding{doctor.Failed(Reachable, oneLine(err), "nothing is stored or delivered; answers wait in Redis", remedy(err))}
-		for _, name := range after {
-			found = append(found, doctor.Skip(name, "Postgres does not answer"))
-		}
-		return found
+		return silent(doctor.Failed(Reachable, oneLine(err), "nothing is stored or delivered; answers wait in Redis", remedy(err)))
 	}
 	defer pool.Close()
 	opened := p.Now()
 	var at time.Time
 	if err := pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&at); err != nil {
-		return []doctor.Finding{unasked(Reachable, err)}
+		return silent(unasked(Reachable, err))
 	}
 	o := pool.Config().ConnConfig
 	found := []doctor.Finding{
@@ -81,6 +78,15 @@ func (p Postgres) run(ctx context.Context) []doctor.Finding {
 		return found
 	}
 	return append(found, receivers(ctx, pool), queue(ctx, pool), deadEntries(ctx, pool), tokens(ctx, pool))
+}
+
+// silent is all that can be said of a Postgres that does not answer.
+func silent(why doctor.Finding) []doctor.Finding {
+	found := []doctor.Finding{why}
+	for _, name := range after {
+		found = append(found, doctor.Skip(name, "Postgres does not answer"))
+	}
+	return found
 }
 
 func remedy(err error) string {
@@ -177,13 +183,16 @@ func (p Postgres) disk(ctx context.Context, pool *pgxpool.Pool) doctor.Finding {
 		return unasked(Disk, err)
 	}
 	evidence := "the database has " + bytes(uint64(max(size, 0)))
+	if !here(pool.Config().ConnConfig.Host) {
+		return doctor.Skip(Disk, evidence+"; the server is on another machine: see the room left there")
+	}
 	var dir string
 	if err := pool.QueryRow(ctx, "SHOW data_directory").Scan(&dir); err != nil {
-		return doctor.Fine(Disk, "%s; the room left cannot be seen with this user", evidence)
+		return doctor.Skip(Disk, evidence+"; the room left cannot be seen with this user, unless it is granted pg_read_all_settings")
 	}
 	free, all, err := p.Room(dir)
 	if err != nil || all == 0 {
-		return doctor.Fine(Disk, "%s; the room left cannot be seen from here", evidence)
+		return doctor.Skip(Disk, evidence+"; the room left cannot be seen from here")
 	}
 	evidence += fmt.Sprintf(", %s of %s are free", bytes(free), bytes(all))
 	const meaning = "Postgres stops when its disk is full; answers then wait in Redis until that is full too"
@@ -195,6 +204,13 @@ func (p Postgres) disk(ctx context.Context, pool *pgxpool.Pool) doctor.Finding {
 		return doctor.Warned(Disk, evidence, meaning, fix)
 	}
 	return doctor.Fine(Disk, "%s", evidence)
+}
+
+// here says whether a server is on this machine: a directory of the same name here
+// is another one otherwise.
+func here(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || strings.HasPrefix(host, "/") || ip != nil && ip.IsLoopback()
 }
 
 func bytes(n uint64) string {
@@ -218,10 +234,20 @@ func (p Postgres) oldest(ctx context.Context, pool *pgxpool.Pool) doctor.Finding
 	case age >= limit:
 		return doctor.Warned(Oldest, fmt.Sprintf("%s for %s", who, age.Round(time.Second)), "Postgres cannot remove old row versions, which slows the delivery queue down more and more",
 			"let it end, or end it with pg_terminate_backend(pid)")
-	case who == "":
-		return doctor.Fine(Oldest, "none")
 	}
-	return doctor.Fine(Oldest, "%s for %s", who, age.Round(time.Second))
+	evidence := "none"
+	if who != "" {
+		evidence = fmt.Sprintf("%s for %s", who, age.Round(time.Second))
+	}
+	// Postgres shows what others do to members of pg_monitor only.
+	var hidden int
+	if err := pool.QueryRow(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usesysid IS NOT NULL AND backend_type IS NULL").Scan(&hidden); err != nil {
+		return unasked(Oldest, err)
+	}
+	if hidden > 0 {
+		return doctor.Skip(Oldest, fmt.Sprintf("%s; those of %d sessions of other users cannot be seen, unless this user is granted pg_monitor", evidence, hidden))
+	}
+	return doctor.Fine(Oldest, "%s", evidence)
 }
 
 // fullConnections is the share of max_connections, in percent, from which it
@@ -230,7 +256,9 @@ const fullConnections = 90
 
 func connections(ctx context.Context, pool *pgxpool.Pool) doctor.Finding {
 	var used, most int
-	err := pool.QueryRow(ctx, "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), current_setting('max_connections')::int").Scan(&used, &most)
+	// What a session of another user is may be hidden; that it has a database is not.
+	err := pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL),
+		current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int`).Scan(&used, &most)
 	if err != nil {
 		return unasked(Connections, err)
 	}

@@ -2,6 +2,7 @@ package keyscommand
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,6 +120,11 @@ func (w World) accounts(ctx context.Context, e edges) (all []edgeAccount, err er
 			return fmt.Errorf("its answer is not that of this version: %w", err)
 		}
 		for _, account := range report.Accounts {
+			for _, key := range account.Keys {
+				if len(key.Fingerprint) != 2*sha256.Size {
+					return fmt.Errorf("its answer is not that of this version: %q is no fingerprint", key.Fingerprint)
+				}
+			}
 			all = append(all, edgeAccount{address, account})
 		}
 		if _, ok := report.Find(e.account); e.account != "" && !ok {

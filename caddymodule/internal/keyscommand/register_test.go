@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/keyring"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/graph"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/graph/graphtest"
@@ -182,6 +183,20 @@ func TestStatusComparesWithWhatWhatsAppHolds(t *testing.T) {
 	}
 	if len(server.Writes()) != 0 {
 		t.Error("status changes something at Meta")
+	}
+}
+
+func TestAnAnswerOfAnotherVersionIsRefused(t *testing.T) {
+	d, e := rotating(t)
+	d.must("rotate", "--no-register", "--overlap", "0s")
+	e.keys[1].Fingerprint = "ab"
+	if err := keyring.WriteRotation(d.path("keys"), &keyring.Rotation{New: e.keys[0].Fingerprint, Old: []string{"ab"}}); err != nil {
+		t.Fatal(err)
+	}
+	e.keys[1].LastOpened = d.now
+	for _, args := range [][]string{{"status"}, {"register", "--number", "101"}, {"rotate", "--finish", "--no-register"}} {
+		d.meta()
+		d.refused([]string{"the edge at localhost:2019: its answer is not that of this version"}, args...)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	defaultAccount = "default"
+	defaultAccount = setting.DefaultAccount
 
 	// defaultTokenExpired is what a user reads when the flow token is dead and
 	// the account words it no other way.

@@ -1,10 +1,14 @@
 package caddymodule
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -40,8 +44,34 @@ func keysWorld() keyscommand.World {
 		w.Prompt = func(question string) ([]byte, error) {
 			fmt.Fprint(os.Stderr, question)
 			defer fmt.Fprintln(os.Stderr)
-			return term.ReadPassword(fd)
+			return readHidden(fd)
 		}
 	}
 	return w
+}
+
+// readHidden reads a line that the terminal does not show. An interrupt ends it and
+// leaves the terminal as it was: by itself it would go on hiding what is typed.
+func readHidden(fd int) ([]byte, error) {
+	shown, err := term.GetState(fd)
+	if err != nil {
+		return nil, err
+	}
+	interrupted, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	type line struct {
+		text []byte
+		err  error
+	}
+	typed := make(chan line, 1)
+	go func() { // ends with the process, if nobody types on
+		text, err := term.ReadPassword(fd)
+		typed <- line{text, err}
+	}()
+	select {
+	case l := <-typed:
+		return l.text, l.err
+	case <-interrupted.Done():
+		return nil, errors.Join(errors.New("interrupted"), term.Restore(fd, shown))
+	}
 }

@@ -45,6 +45,12 @@ func (a *Account) readCredentials(env setting.Source, before *credentials) (_ *c
 	if len(c.appSecrets) == 0 {
 		return nil, missing("app_secret", "META_APP_SECRET")
 	}
+	for i, secret := range c.appSecrets {
+		// Meta's are hexadecimal digits. Taken as one, no request would fit it.
+		if bytes.ContainsAny(secret, ",\r\n") {
+			return nil, fmt.Errorf("app_secret %d holds a comma or a line end, expected one secret: give each as an argument of its own, the current one first; only the file of META_APP_SECRET_FILE holds several", i+1)
+		}
+	}
 	if c.signatures, err = hubsignature.New(c.appSecrets...); err != nil {
 		return nil, fmt.Errorf("app_secret: %w", err)
 	}

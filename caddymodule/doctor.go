@@ -261,11 +261,11 @@ func (d examination) meta(e *examined, target target, served sites, documents ma
 		if c.Client, err = env.Client(); err != nil {
 			return wrong(err)
 		}
-		wabas, err := metacheck.IDs(d.env, "META_WABA_ID")
+		wabas, err := d.env.IDs("META_WABA_ID")
 		if err != nil {
 			return wrong(err)
 		}
-		numbers, err := metacheck.IDs(d.env, "META_PHONE_NUMBER_ID")
+		numbers, err := d.env.IDs("META_PHONE_NUMBER_ID")
 		if err != nil {
 			return wrong(err)
 		}

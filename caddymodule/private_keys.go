@@ -116,11 +116,14 @@ func (r keyReader) environment(env setting.Source) error {
 }
 
 func (r keyReader) directory(dir, passphrase string) error {
-	files, err := keyring.List(dir)
+	// Who asks where a key is from has another working directory.
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	if r.credentials.directory, err = filepath.Abs(dir); err != nil {
+	r.credentials.directory = dir
+	files, err := keyring.List(dir)
+	if err != nil {
 		return err
 	}
 	for _, file := range files {

@@ -113,13 +113,20 @@ func (s *site) pings(public *rsa.PublicKey, secret string) int {
 	return s.do(http.MethodPost, "/flows/endpoint/booking", header, e.body).status
 }
 
-func TestNewKeysAndSecretsAreTakenUpWithoutARestart(t *testing.T) {
-	files := newKeyFiles(t)
+// serving is a site that serves a flow with secrets and one key out of files.
+func serving(t testing.TB) (s *site, files *keyFiles, first *rsa.PublicKey) {
+	t.Helper()
+	files = newKeyFiles(t)
 	files.write("keys/2026-01-01.pass", "first-pass\n")
-	first := files.key("2026-01-01.pem", "first-pass")
-	s := newSite(t).load(files.global(), engineSite)
+	first = files.key("2026-01-01.pem", "first-pass")
+	s = newSite(t).load(files.global(), engineSite)
 	s.publish(defaultAccount, "booking", bookingJSON(t))
 	eventually(t, 10*time.Second, "the flow is known", func() bool { return s.pings(first, testSecret) == http.StatusOK })
+	return s, files, first
+}
+
+func TestNewKeysAndSecretsAreTakenUpWithoutARestart(t *testing.T) {
+	s, files, first := serving(t)
 
 	files.write("keys/2026-02-02.pass", "second-pass")
 	second := files.key("2026-02-02.pem", "second-pass")
@@ -176,16 +183,11 @@ func otherKey(t testing.TB) *rsa.PrivateKey {
 // Whatever is wrong with the new files: the edge goes on with what it has, and the
 // error names the file.
 func TestAReloadOfBrokenFilesChangesNothing(t *testing.T) {
-	files := newKeyFiles(t)
-	files.write("keys/2026-01-01.pass", "first-pass")
-	first := files.key("2026-01-01.pem", "first-pass")
+	s, files, first := serving(t)
 	good, err := os.ReadFile(files.path("keys/2026-01-01.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newSite(t).load(files.global(), engineSite)
-	s.publish(defaultAccount, "booking", bookingJSON(t))
-	eventually(t, 10*time.Second, "the flow is known", func() bool { return s.pings(first, testSecret) == http.StatusOK })
 
 	for name, c := range map[string]struct {
 		file, content string // content "-" removes the file
@@ -199,6 +201,7 @@ func TestAReloadOfBrokenFilesChangesNothing(t *testing.T) {
 		"the last key is gone":       {"keys/2026-01-01.pem", "-", "all private keys are gone: there is no private key in " + files.path("keys")},
 		"no app secret":              {"app_secret", "", "app_secret 1: the placeholder {file." + files.path("app_secret") + "} is empty"},
 		"an example's app secret":    {"app_secret", "changeme", "app_secret 1: it still holds the placeholder"},
+		"two app secrets as one":     {"app_secret", "fedcba98765432100123456789abcdef," + testSecret, "app_secret 1 holds a comma or a line end"},
 		"the app secret's file gone": {"app_secret", "-", "app_secret 1: the placeholder {file." + files.path("app_secret") + "}"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -244,12 +247,7 @@ func TestAReloadOfBrokenFilesChangesNothing(t *testing.T) {
 // An operator who reloads while Caddy is changing its configuration is told the
 // truth: both configurations have the new key, whichever wins.
 func TestAReloadDuringAChangeOfTheConfigurationIsNotLost(t *testing.T) {
-	files := newKeyFiles(t)
-	files.write("keys/2026-01-01.pass", "first-pass")
-	first := files.key("2026-01-01.pem", "first-pass")
-	s := newSite(t).load(files.global(), engineSite)
-	s.publish(defaultAccount, "booking", bookingJSON(t))
-	eventually(t, 10*time.Second, "the flow is known", func() bool { return s.pings(first, testSecret) == http.StatusOK })
+	s, files, _ := serving(t)
 
 	var config caddy.Config
 	if err := json.Unmarshal(s.adapt(files.global(), engineSite), &config); err != nil {
@@ -295,7 +293,16 @@ func TestKeysOfTheEnvironmentsDirectoryComeBeforePRIVATE_KEY(t *testing.T) {
 	files := newKeyFiles(t)
 	first := files.key("2026-01-01.pem", "first-pass")
 	s := newSite(t)
-	t.Setenv("PRIVATE_KEYS_DIR", files.path("keys"))
+	// A path from the edge's working directory, which is nobody else's.
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	relative, err := filepath.Rel(here, files.path("keys"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PRIVATE_KEYS_DIR", relative)
 	t.Setenv("PASSPHRASE", "first-pass") // of the key that has none beside it
 	s.load("", engineSite+"\n\tmetrics /metrics")
 	keys := heldKeysOf(t)
@@ -350,12 +357,7 @@ func TestTheDaysShareForgetsWhatIsOlder(t *testing.T) {
 // A key that is there already is neither opened again nor closed with the set that
 // had it; one that is gone is closed after the grace.
 func TestAReloadOpensNewKeysOnly(t *testing.T) {
-	files := newKeyFiles(t)
-	files.write("keys/2026-01-01.pass", "first-pass")
-	first := files.key("2026-01-01.pem", "first-pass")
-	s := newSite(t).load(files.global(), engineSite)
-	s.publish(defaultAccount, "booking", bookingJSON(t))
-	eventually(t, 10*time.Second, "the flow is known", func() bool { return s.pings(first, testSecret) == http.StatusOK })
+	s, files, first := serving(t)
 	app, err := caddy.ActiveContext().App(appID)
 	if err != nil {
 		t.Fatal(err)
@@ -392,12 +394,7 @@ func TestAReloadOpensNewKeysOnly(t *testing.T) {
 
 // Requests run while keys change under them: each finds one whole set.
 func TestNoRequestMeetsAHalfReloadedAccount(t *testing.T) {
-	files := newKeyFiles(t)
-	files.write("keys/2026-01-01.pass", "first-pass")
-	first := files.key("2026-01-01.pem", "first-pass")
-	s := newSite(t).load(files.global(), engineSite)
-	s.publish(defaultAccount, "booking", bookingJSON(t))
-	eventually(t, 10*time.Second, "the flow is known", func() bool { return s.pings(first, testSecret) == http.StatusOK })
+	s, files, first := serving(t)
 
 	files.write("keys/2026-02-02.pass", "second-pass")
 	files.key("2026-02-02.pem", "second-pass")

@@ -39,6 +39,16 @@ func terminal(t *testing.T) (near, far *os.File) {
 	return near, far
 }
 
+// echoes says whether a terminal shows what is typed.
+func echoes(t *testing.T, terminal *os.File) bool {
+	t.Helper()
+	mode, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mode.Lflag&unix.ECHO != 0
+}
+
 // typing answers each question of a program on a terminal, and returns what was on
 // the screen in the end.
 func typing(t *testing.T, cmd *exec.Cmd, answers ...string) (screen string, err error) {
@@ -56,11 +66,10 @@ func typing(t *testing.T, cmd *exec.Cmd, answers ...string) (screen string, err 
 		shown.Write(chunk[:n])
 		if len(answers) > 0 && strings.HasSuffix(shown.String(), ": ") {
 			eventually(t, 10*time.Second, "the terminal shows nothing of what is typed", func(context.Context) error {
-				mode, err := unix.IoctlGetTermios(int(near.Fd()), unix.TCGETS)
-				if err == nil && mode.Lflag&unix.ECHO != 0 {
-					err = errors.New("it echoes")
+				if echoes(t, near) {
+					return errors.New("it echoes")
 				}
-				return err
+				return nil
 			})
 			if _, err := io.WriteString(near, answers[0]+"\n"); err != nil {
 				t.Fatal(err)
@@ -81,12 +90,7 @@ func TestThePassphraseIsTypedTwiceAndNeverShown(t *testing.T) {
 	t.Parallel()
 	const passphrase = "typed by a person"
 	dir := t.TempDir()
-	caddy := func(args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(built, "caddy"), append([]string{"whatsapp-flows", "keys"}, args...)...)
-		cmd.Dir = dir
-		cmd.Env = []string{"HOME=" + dir}
-		return cmd
-	}
+	caddy := func(args ...string) *exec.Cmd { return keysIn(t, dir, args...) }
 	screen, err := typing(t, caddy("create", "flow.pem"), passphrase, "another one entirely")
 	if err == nil || !strings.Contains(screen, "the two passphrases differ: nothing is written") {
 		t.Errorf("two that differ: %v\n%s", err, screen)
@@ -103,4 +107,42 @@ func TestThePassphraseIsTypedTwiceAndNeverShown(t *testing.T) {
 		t.Errorf("the passphrase is on the screen:\n%s%s", screen, shown)
 	}
 	shell(t, dir, "openssl pkey -in flow.pem -passin 'pass:"+passphrase+"' -noout")
+}
+
+// keysIn is `caddy whatsapp-flows keys` in a directory, without an edge.
+func keysIn(t *testing.T, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), filepath.Join(built, "caddy"), append([]string{"whatsapp-flows", "keys"}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = []string{"HOME=" + dir}
+	return cmd
+}
+
+// Ctrl-C at the question leaves a terminal that shows what is typed.
+func TestAnInterruptAtThePassphraseLeavesTheTerminalAsItWas(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	near, far := terminal(t)
+	cmd := keysIn(t, dir, "create", "flow.pem")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = far, far, far
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 10*time.Second, "the passphrase is asked for", func(context.Context) error {
+		if echoes(t, near) {
+			return errors.New("the terminal still echoes")
+		}
+		return nil
+	})
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("an interrupt is no error")
+	}
+	if !echoes(t, near) {
+		t.Error("the terminal goes on hiding what is typed")
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "flow*")); err != nil || len(left) != 0 {
+		t.Errorf("left are %v, %v", left, err)
+	}
 }

@@ -7,12 +7,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -237,7 +242,24 @@ func TestDocumentedKeyCommands(t *testing.T) {
 	if out, err := byFile.CombinedOutput(); err != nil || !strings.HasSuffix(string(out), "default      as before\n") {
 		t.Errorf("reload --config: %v\n%s", err, out)
 	}
-	// By the admin API itself.
+	// By the admin API itself, as the document has it; no page of another site can.
+	call := between(t, text, "Without the command: `", "`")
+	if out, err := exec.CommandContext(t.Context(), "bash", "-c", strings.Replace(call, "localhost:2019", s.Admin, 1)+" --no-progress-meter --fail").CombinedOutput(); err != nil || !strings.Contains(string(out), `"accounts":["default"]`) {
+		t.Errorf("%s: %v\n%s", call, err, out)
+	}
+	page, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.Admin+"/whatsapp_flows/reload", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page.Header.Set("Origin", "https://example.org")
+	refused, err := http.DefaultClient.Do(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused.Body.Close()
+	if refused.StatusCode != http.StatusForbidden {
+		t.Errorf("a page of another site gets %d, expected 403", refused.StatusCode)
+	}
 	response, err := http.Get("http://" + s.Admin + "/whatsapp_flows/keys")
 	if err != nil {
 		t.Fatal(err)
@@ -248,6 +270,79 @@ func TestDocumentedKeyCommands(t *testing.T) {
 	}
 	if err := json.NewDecoder(response.Body).Decode(&report); err != nil || len(report.Accounts) != 1 || len(report.Accounts[0].Keys) != 3 {
 		t.Errorf("GET /whatsapp_flows/keys: %v, %+v", err, report)
+	}
+}
+
+// A rotation whose command is killed while WhatsApp is told: what became of it is
+// known, and it goes on.
+func TestARotationWhoseCommandWasKilledGoesOn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	meta := graphtest.New()
+	t.Cleanup(meta.Close)
+	meta.AddToken("EAAG-a-token", graphtest.Token{})
+	meta.AddAccount("102290129340398")
+	meta.AddNumber("102290129340398", graph.Number{ID: "106540352242922"})
+	target, err := url.Parse(meta.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	through := httputil.NewSingleHostReverseProxy(target)
+	told := make(chan struct{})
+	var first sync.Once
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := true
+		if r.Method == http.MethodPost {
+			first.Do(func() {
+				answer = false
+				_, _ = io.Copy(io.Discard, r.Body)
+				close(told)
+				<-r.Context().Done() // the caller is gone
+			})
+		}
+		if answer {
+			through.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(silent.Close)
+	s := install(t, site.Options{EdgeEnv: []string{
+		"PRIVATE_KEYS_DIR=" + dir, "META_GRAPH_URL=" + silent.URL, "META_ACCESS_TOKEN=EAAG-a-token", "META_WABA_ID=102290129340398",
+	}})
+	if err := s.StartEdge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	rotate := s.EdgeCommand("whatsapp-flows", "keys", "rotate", "--all-numbers")
+	if err := rotate.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- rotate.Wait() }()
+	select {
+	case <-told:
+	case err := <-exited:
+		t.Fatalf("rotate ended before WhatsApp was told: %v", err)
+	}
+	if err := rotate.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-exited
+
+	fingerprint := flowcrypto.Fingerprint(newestPublic(t, dir))
+	out, err := s.keys("status", "--all-numbers")
+	if err == nil {
+		t.Error("nothing is registered, and status is content")
+	}
+	for _, want := range []string{"key 1  " + fingerprint, "rotation begun ", "number 106540352242922 (+1 555-078-3881) has no key"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("status has no %q:\n%s", want, out)
+		}
+	}
+	if out, err := s.keys("rotate", "--all-numbers"); err == nil || !strings.Contains(out, "a rotation is under way since ") {
+		t.Errorf("another rotation: %v\n%s", err, out)
+	}
+	s.mustKeys(t, "register", "--all-numbers")
+	if out := s.mustKeys(t, "status", "--all-numbers"); !strings.Contains(out, fingerprint+"  VALID, key 1 of the edge") {
+		t.Errorf("after registering, status says\n%s", out)
 	}
 }
 

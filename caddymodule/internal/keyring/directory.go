@@ -88,52 +88,57 @@ func List(dir string) ([]File, error) {
 // Add puts a key into dir as the newest. What belongs to it is written before it,
 // so that a reader never meets a key without: its public half, and its passphrase,
 // which may be nil.
-func Add(dir string, key, passphrase, public []byte, now time.Time) (file File, err error) {
+func Add(dir string, key, passphrase, public []byte, now time.Time) (File, error) {
 	others, err := List(dir)
 	if err != nil {
-		return file, err
-	}
-	var base string
-	// Two keys of one second are told apart by taking the next second's name.
-	for ahead := range 5 {
-		base = filepath.Join(dir, now.UTC().Add(time.Duration(ahead)*time.Second).Format(stampLayout))
-		if file.Path = base + keySuffix; len(others) == 0 || others[0].Path < file.Path {
-			break
-		}
-	}
-	if len(others) > 0 && others[0].Path >= file.Path {
-		return file, fmt.Errorf("%s is not older than a key of now (%s): this machine's clock or that name is wrong", others[0].Path, file.Path)
+		return File{}, err
 	}
 	if len(others) >= maxKeys {
-		return file, fmt.Errorf("%s holds %d keys, which is the most: end rotations with `caddy whatsapp-flows keys rotate --finish`", dir, len(others))
+		return File{}, fmt.Errorf("%s holds %d keys, which is the most: end rotations with `caddy whatsapp-flows keys rotate --finish`", dir, len(others))
 	}
-	defer func() {
-		if err != nil {
-			_ = file.Remove()
+	var file File
+	// Two keys of one second are told apart by taking the next second's name, also
+	// when somebody else writes one at this moment.
+	for ahead := range 5 {
+		base := filepath.Join(dir, now.UTC().Add(time.Duration(ahead)*time.Second).Format(stampLayout))
+		file = File{Path: base + keySuffix}
+		if len(others) > 0 && others[0].Path >= file.Path {
+			continue
 		}
-	}()
-	if err := WriteNew(file.Public(), public, ModePublic); err != nil {
-		return file, err
-	}
-	if passphrase != nil {
-		file.Passphrase = base + passphraseSuffix
-		if err := WriteNew(file.Passphrase, passphrase, ModePrivate); err != nil {
+		parts := []NewFile{{file.Public(), public, ModePublic}}
+		if passphrase != nil {
+			file.Passphrase = base + passphraseSuffix
+			parts = append(parts, NewFile{file.Passphrase, passphrase, ModePrivate})
+		}
+		if err = WriteNew(append(parts, NewFile{file.Path, key, ModePrivate})...); !errors.Is(err, fs.ErrExist) {
 			return file, err
 		}
 	}
-	return file, WriteNew(file.Path, key, ModePrivate)
+	if err != nil {
+		return File{}, err
+	}
+	return File{}, fmt.Errorf("%s is not older than a key of now (%s): this machine's clock or that name is wrong", others[0].Path, file.Path)
 }
 
-// paths are the files that belong to a key, the key first.
+// paths are the files that belong to a key and are there, the key first.
 func (f File) paths() []string {
-	paths := []string{f.Path}
-	if f.Passphrase != "" {
-		paths = append(paths, f.Passphrase)
+	return slices.DeleteFunc([]string{f.Path, f.Passphrase, f.Public()}, func(path string) bool {
+		if path == "" {
+			return true
+		}
+		_, err := os.Lstat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+}
+
+// Retired is a key that a Retire cut short has moved aside already, while something
+// that belongs to it may still be there. path is where it was.
+func Retired(path string) (file File, found bool) {
+	aside := filepath.Join(filepath.Dir(path), retired, filepath.Base(path))
+	if _, err := os.Lstat(aside); err != nil {
+		return file, false
 	}
-	if _, err := os.Lstat(f.Public()); err == nil {
-		paths = append(paths, f.Public())
-	}
-	return paths
+	return File{Path: path, Passphrase: strings.TrimSuffix(path, keySuffix) + passphraseSuffix}, true
 }
 
 // Remove takes back what Add wrote.
@@ -148,23 +153,33 @@ func (f File) Remove() error {
 }
 
 // Retire moves a key and what belongs to it aside, into the directory `retired`
-// beside them: modes stay, nothing is deleted. It returns the key's new path.
+// beside them: modes stay, nothing is deleted. It returns the key's new path. On an
+// error everything is where it was.
 func (f File) Retire() (string, error) {
 	dir := filepath.Join(filepath.Dir(f.Path), retired)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	// The key first: a passphrase without a key is nothing to a reader.
-	for _, path := range f.paths() {
-		target := filepath.Join(dir, filepath.Base(path))
-		if _, err := os.Lstat(target); err == nil {
-			return "", exists(target)
-		}
-		if err := os.Rename(path, target); err != nil {
+	paths := f.paths()
+	target := func(path string) string { return filepath.Join(dir, filepath.Base(path)) }
+	for _, path := range paths {
+		if err := Free(target(path)); err != nil {
 			return "", err
 		}
 	}
-	return filepath.Join(dir, filepath.Base(f.Path)), nil
+	// The key first: a passphrase without a key is nothing to a reader.
+	for i, path := range paths {
+		if err := os.Rename(path, target(path)); err != nil {
+			for _, moved := range slices.Backward(paths[:i]) {
+				err = errors.Join(err, os.Rename(target(moved), moved))
+			}
+			return "", err
+		}
+	}
+	// A loss of power may undo the moving, which is no loss; it must not lose the
+	// names on both sides.
+	_ = errors.Join(syncDir(dir), syncDir(filepath.Dir(f.Path)))
+	return target(f.Path), nil
 }
 
 // Restore undoes Retire.

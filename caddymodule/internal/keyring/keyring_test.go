@@ -1,9 +1,11 @@
 package keyring_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -151,7 +153,7 @@ func TestAFileIsNeverWrittenOver(t *testing.T) {
 	var wrote atomic.Int32
 	for i := range 8 {
 		all.Go(func() {
-			if keyring.WriteNew(path, []byte{byte('a' + i), byte('a' + i)}, keyring.ModePrivate) == nil {
+			if keyring.WriteNew(keyring.NewFile{Path: path, Content: []byte{byte('a' + i), byte('a' + i)}, Mode: keyring.ModePrivate}) == nil {
 				wrote.Add(1)
 			}
 		})
@@ -167,11 +169,89 @@ func TestAFileIsNeverWrittenOver(t *testing.T) {
 	if err := os.Symlink("nowhere", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	if err := keyring.WriteNew(filepath.Join(dir, "link"), []byte("x"), keyring.ModePrivate); err == nil {
+	file := func(name string) keyring.NewFile {
+		return keyring.NewFile{Path: filepath.Join(dir, name), Content: []byte("x"), Mode: keyring.ModePrivate}
+	}
+	if err := keyring.WriteNew(file("link")); err == nil {
 		t.Error("a link that leads nowhere is written over")
 	}
-	if err := keyring.WriteNew(filepath.Join(dir, "none", "flow.pem"), []byte("x"), keyring.ModePrivate); err == nil {
+	if err := keyring.WriteNew(file("none/flow.pem")); err == nil {
 		t.Error("a directory that is not there is no error")
+	}
+	if err := keyring.WriteNew(file("flow.pub"), file("flow.pem")); !errors.Is(err, fs.ErrExist) || names(t, dir) != "flow.pem link" {
+		t.Errorf("two, of which one is there: %v; the directory holds %s", err, names(t, dir))
+	}
+}
+
+// Keys that are made at the same moment, by commands that know nothing of each other:
+// none takes away what belongs to another.
+func TestKeysOfOneMomentDoNotHarmEachOther(t *testing.T) {
+	now := time.Date(2026, 11, 29, 9, 25, 19, 0, time.UTC)
+	for range 20 {
+		dir := t.TempDir()
+		var all sync.WaitGroup
+		files := make([]keyring.File, 4)
+		for i := range files {
+			all.Go(func() {
+				var err error
+				own := []byte{byte('a' + i)}
+				if files[i], err = keyring.Add(dir, own, own, own, now); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		for i, file := range files {
+			for _, path := range []string{file.Path, file.Passphrase, file.Public()} {
+				if content, err := os.ReadFile(path); err != nil || string(content) != string(rune('a'+i)) {
+					t.Fatalf("%s holds %q of the key %c: %v", path, content, 'a'+i, err)
+				}
+			}
+		}
+	}
+}
+
+// What cannot be moved aside as a whole is not moved at all.
+func TestAKeyThatCannotBeMovedAsideStaysWhole(t *testing.T) {
+	dir := t.TempDir()
+	file, err := keyring.Add(dir, []byte("key"), []byte("pass"), []byte("public"), time.Date(2026, 11, 29, 9, 25, 19, 0, time.UTC))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "retired"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "retired", "2026-11-29T09-25-19Z.pub"), "another of that name")
+	if _, err := file.Retire(); err == nil || !strings.Contains(err.Error(), "left as it is") {
+		t.Errorf("error %v", err)
+	}
+	if got, want := names(t, dir), "2026-11-29T09-25-19Z.pass 2026-11-29T09-25-19Z.pem 2026-11-29T09-25-19Z.pub retired"; got != want {
+		t.Errorf("the directory holds %s, expected %s", got, want)
+	}
+}
+
+// A command that ended in the middle of moving a key aside is done again.
+func TestAKeyHalfMovedAsideIsMovedOn(t *testing.T) {
+	dir := t.TempDir()
+	file, err := keyring.Add(dir, []byte("key"), []byte("pass"), []byte("public"), time.Date(2026, 11, 29, 9, 25, 19, 0, time.UTC))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, found := keyring.Retired(file.Path); found {
+		t.Error("it is said to be moved already")
+	}
+	if err := os.Mkdir(filepath.Join(dir, "retired"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file.Path, filepath.Join(dir, "retired", filepath.Base(file.Path))); err != nil {
+		t.Fatal(err)
+	}
+	half, found := keyring.Retired(file.Path)
+	if !found {
+		t.Fatal("it is not found")
+	}
+	if _, err := half.Retire(); err != nil || names(t, dir) != "retired" || strings.Count(names(t, filepath.Join(dir, "retired")), "2026-11-29T09-25-19Z.") != 3 {
+		t.Errorf("%v; left are %s, moved %s", err, names(t, dir), names(t, filepath.Join(dir, "retired")))
 	}
 }
 
@@ -181,10 +261,20 @@ func TestARotationIsRemembered(t *testing.T) {
 		t.Errorf("at first: %v, %v", r, err)
 	}
 	want := keyring.Rotation{New: "ab", Old: []string{"cd"}, Begun: time.Unix(1000, 0).UTC(), Until: time.Unix(2000, 0).UTC()}
+	if err := keyring.BeginRotation(dir, &want); err != nil {
+		t.Fatal(err)
+	}
+	if err := keyring.BeginRotation(dir, &keyring.Rotation{New: "ef"}); !errors.Is(err, keyring.ErrUnderWay) {
+		t.Errorf("another beside it: %v", err)
+	}
+	want.Old = []string{"cd", "ef"}
 	if err := keyring.WriteRotation(dir, &want); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := keyring.ReadRotation(dir); err != nil || r.New != want.New || r.Old[0] != "cd" || !r.Until.Equal(want.Until) {
+	if names(t, dir) != "rotation.json" {
+		t.Errorf("left lying: %s", names(t, dir))
+	}
+	if r, err := keyring.ReadRotation(dir); err != nil || r.New != want.New || !slices.Equal(r.Old, want.Old) || !r.Until.Equal(want.Until) {
 		t.Errorf("read back: %+v, %v", r, err)
 	}
 	if err := keyring.EndRotation(dir); err != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -116,7 +115,7 @@ func (w World) write(key *rsa.PrivateKey, to destination, passphrase []byte) (fi
 			return file, err
 		}
 		if to.public != "" {
-			if err := keyring.WriteNew(to.public, public, keyring.ModePublic); err != nil {
+			if err := keyring.WriteNew(keyring.NewFile{Path: to.public, Content: public, Mode: keyring.ModePublic}); err != nil {
 				return file, errors.Join(err, file.Remove())
 			}
 		}
@@ -124,27 +123,15 @@ func (w World) write(key *rsa.PrivateKey, to destination, passphrase []byte) (fi
 		return file, nil
 	}
 	file.Path = to.file
-	// All or nothing: what was written before a failure is taken back.
-	var written []string
-	for _, part := range []struct {
-		path    string
-		content []byte
-		private bool
-	}{{to.drawn, beside, true}, {to.public, public, false}, {to.file, text, true}} {
-		if part.path == "" {
-			continue
-		}
-		mode := keyring.ModePublic
-		if part.private {
-			mode = keyring.ModePrivate
-		}
-		if err := keyring.WriteNew(part.path, part.content, mode); err != nil {
-			for _, path := range written {
-				err = errors.Join(err, os.Remove(path))
-			}
-			return file, err
-		}
-		written = append(written, part.path)
+	var parts []keyring.NewFile
+	if to.drawn != "" {
+		parts = append(parts, keyring.NewFile{Path: to.drawn, Content: beside, Mode: keyring.ModePrivate})
+	}
+	parts = append(parts,
+		keyring.NewFile{Path: to.public, Content: public, Mode: keyring.ModePublic},
+		keyring.NewFile{Path: to.file, Content: text, Mode: keyring.ModePrivate})
+	if err := keyring.WriteNew(parts...); err != nil {
+		return file, err
 	}
 	w.tell(to.public, fingerprint)
 	return file, nil

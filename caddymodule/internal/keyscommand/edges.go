@@ -1,6 +1,8 @@
 package keyscommand
 
 import (
+	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -33,8 +36,13 @@ func (e *edges) flags(cmd *cobra.Command, account bool) {
 	}
 }
 
-// each calls the admin API of every edge.
-func (w World) each(e edges, method, path string, answer func(address string, body []byte) error) error {
+// adminTime bounds one call of the admin API. A reload opens every key, of which
+// each may take some seconds.
+const adminTime = 2 * time.Minute
+
+// each calls the admin API of every edge. One that fails does not keep the others
+// from being asked.
+func (w World) each(ctx context.Context, e edges, method, path string, answer func(address string, body []byte) error) error {
 	addresses := e.addresses
 	if len(addresses) == 0 {
 		address, err := w.AdminAddress(e.config, e.adapter)
@@ -43,25 +51,44 @@ func (w World) each(e edges, method, path string, answer func(address string, bo
 		}
 		addresses = []string{address}
 	}
+	var failed []error
 	for _, address := range addresses {
-		body, err := w.ask(address, method, path)
-		if err != nil {
-			return fmt.Errorf("the edge at %s: %w", address, err)
+		body, err := w.ask(ctx, address, method, path)
+		if err == nil {
+			err = answer(address, body)
 		}
-		if err := answer(address, body); err != nil {
-			return fmt.Errorf("the edge at %s: %w", address, err)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("the edge at %s: %w", address, err))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
-func (w World) ask(address, method, path string) ([]byte, error) {
-	answer, err := w.Admin(address, method, path)
-	if err != nil {
-		return nil, plain(err)
+func (w World) ask(ctx context.Context, address, method, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTime)
+	defer cancel()
+	type said struct {
+		body []byte
+		err  error
 	}
-	defer answer.Close()
-	return io.ReadAll(io.LimitReader(answer, maxAdminAnswer))
+	done := make(chan said, 1)
+	// Caddy's client knows no context: a call that is given up ends with the process.
+	go func() {
+		answer, err := w.Admin(address, method, path)
+		if err != nil {
+			done <- said{err: plain(err)}
+			return
+		}
+		defer answer.Close()
+		body, err := io.ReadAll(io.LimitReader(answer, maxAdminAnswer))
+		done <- said{body, err}
+	}()
+	select {
+	case s := <-done:
+		return s.body, s.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("no answer came: %w", ctx.Err())
+	}
 }
 
 // plain takes the sentence out of Caddy's JSON of an error.
@@ -84,50 +111,73 @@ type edgeAccount struct {
 	keyring.Account
 }
 
-// accounts asks every edge for its accounts.
-func (w World) accounts(e edges) (found []edgeAccount, err error) {
-	err = w.each(e, http.MethodGet, "/whatsapp_flows/keys", func(address string, body []byte) error {
+// accounts asks every edge for its accounts; what several edges have of one comes
+// together. Each has the one that e names.
+func (w World) accounts(ctx context.Context, e edges) (all []edgeAccount, err error) {
+	err = w.each(ctx, e, http.MethodGet, "/whatsapp_flows/keys", func(address string, body []byte) error {
 		var report keyring.Report
 		if err := json.Unmarshal(body, &report); err != nil {
 			return fmt.Errorf("its answer is not that of this version: %w", err)
 		}
 		for _, account := range report.Accounts {
-			if e.account == "" || account.Account == e.account {
-				found = append(found, edgeAccount{address, account})
+			for _, key := range account.Keys {
+				if len(key.Fingerprint) != 2*sha256.Size {
+					return fmt.Errorf("its answer is not that of this version: %q is no fingerprint", key.Fingerprint)
+				}
 			}
+			all = append(all, edgeAccount{address, account})
 		}
-		if e.account != "" && (len(found) == 0 || found[len(found)-1].address != address) {
+		if _, ok := report.Find(e.account); e.account != "" && !ok {
 			return fmt.Errorf("it has no account %q", e.account)
 		}
 		return nil
 	})
-	// What several edges have of one account comes together.
-	slices.SortStableFunc(found, func(a, b edgeAccount) int { return strings.Compare(a.Account.Account, b.Account.Account) })
-	return found, err
+	slices.SortStableFunc(all, func(a, b edgeAccount) int { return strings.Compare(a.Account.Account, b.Account.Account) })
+	return all, err
 }
 
-// oneAccount is accounts for a command that is about one account.
-func (w World) oneAccount(e edges) ([]edgeAccount, error) {
-	found, err := w.accounts(e)
-	if err != nil {
-		return nil, err
+// named are those of the account of that name; all of them when it is empty.
+func named(all []edgeAccount, name string) []edgeAccount {
+	return slices.DeleteFunc(slices.Clone(all), func(a edgeAccount) bool { return name != "" && a.Account.Account != name })
+}
+
+// oneAccount is accounts for a command that is about one account: as every edge has
+// it, and all the others beside.
+func (w World) oneAccount(ctx context.Context, e edges) (one, all []edgeAccount, err error) {
+	if all, err = w.accounts(ctx, e); err != nil {
+		return nil, nil, err
 	}
-	if len(found) == 0 {
-		return nil, errors.New("the edge has no account")
+	if one = named(all, e.account); len(one) == 0 {
+		return nil, nil, errors.New("the edge has no account")
 	}
-	for _, account := range found {
-		if account.Account.Account != found[0].Account.Account {
-			return nil, errors.New("the edge has several accounts: name one with --account")
+	if len(names(one)) > 1 {
+		return nil, nil, errSeveralAccounts
+	}
+	return one, all, nil
+}
+
+var errSeveralAccounts = errors.New("the edge has several accounts: name one with --account")
+
+// names are the accounts, each once.
+func names(accounts []edgeAccount) (names []string) {
+	for _, account := range accounts {
+		if !slices.Contains(names, account.Account.Account) {
+			names = append(names, account.Account.Account)
 		}
 	}
-	return found, nil
+	return names
 }
 
-func (w World) reloadAll(e edges) ([]keyring.Reloaded, error) {
-	var all []keyring.Reloaded
-	err := w.each(e, http.MethodPost, "/whatsapp_flows/reload", func(_ string, body []byte) error {
-		var done keyring.Reloaded
-		if err := json.Unmarshal(body, &done); err != nil {
+// reloaded is what one edge answered.
+type reloaded struct {
+	address string
+	keyring.Reloaded
+}
+
+func (w World) reloadAll(ctx context.Context, e edges) (all []reloaded, err error) {
+	err = w.each(ctx, e, http.MethodPost, "/whatsapp_flows/reload", func(address string, body []byte) error {
+		done := reloaded{address: address}
+		if err := json.Unmarshal(body, &done.Reloaded); err != nil {
 			return fmt.Errorf("its answer is not that of this version: %w", err)
 		}
 		all = append(all, done)
@@ -145,23 +195,27 @@ func (w World) reload() *cobra.Command {
 where its configuration says they are: files, directories of keys, and files that
 the environment names. They are checked as a whole before they replace the old ones;
 when one cannot be used, all stay as they were, and the error says which file it is.
-Nothing is restarted, and no request is lost.`,
+Nothing is restarted, and no request is lost. Of several edges, one that cannot does
+not keep the others from it.`,
 		Example: `  caddy whatsapp-flows keys reload
   caddy whatsapp-flows keys reload --address 10.0.0.5:2019 --address 10.0.0.6:2019`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			all, err := w.reloadAll(e)
+		RunE: interruptible(func(ctx context.Context, _ []string) error {
+			all, err := w.reloadAll(ctx, e)
 			for _, done := range all {
 				for _, account := range done.Accounts {
 					what := "as before"
 					if slices.Contains(done.Changed, account) {
 						what = "changed"
 					}
+					if len(e.addresses) > 1 {
+						what += " at " + done.address
+					}
 					w.row(account, what)
 				}
 			}
 			return err
-		},
+		}),
 	}
 	e.flags(cmd, false)
 	return cmd

@@ -2,6 +2,7 @@ package keyscommand
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -39,6 +40,11 @@ type desk struct {
 	out     bytes.Buffer
 	secrets []string // that must never be printed
 	quick   bool     // keys are written in a form that costs nothing
+
+	asked func(address string) error // before an edge answers; nil for nothing
+	makes func()                     // before a key is written, with quick; nil for nothing
+	told  func(*http.Request)        // after Meta has answered; nil for nothing
+	ctx   context.Context            // of the commands; nil is the test's
 }
 
 func newDesk(t *testing.T) *desk {
@@ -73,6 +79,11 @@ func (d *desk) run(input string, args ...string) (string, error) {
 		In: strings.NewReader(input), Out: &d.out, Err: &d.out, Now: func() time.Time { return d.now },
 		Env: setting.Source{LookupEnv: func(name string) (string, bool) { v, ok := d.env[name]; return v, ok }, ReadFile: os.ReadFile},
 		Admin: func(address, method, path string) (io.ReadCloser, error) {
+			if d.asked != nil {
+				if err := d.asked(address); err != nil {
+					return nil, err
+				}
+			}
 			edge, ok := d.edges[address]
 			if !ok {
 				return nil, errors.New("performing request: dial tcp " + address + ": connect: connection refused")
@@ -84,9 +95,15 @@ func (d *desk) run(input string, args ...string) (string, error) {
 	}
 	if d.graph != nil {
 		w.HTTP = d.graph.HTTP()
+		if d.told != nil {
+			w.HTTP = &http.Client{Transport: listener{w.HTTP.Transport, d.told}}
+		}
 	}
 	if d.quick {
 		w.Encrypt = func(key *rsa.PrivateKey, passphrase []byte) ([]byte, error) {
+			if d.makes != nil {
+				d.makes()
+			}
 			//lint:ignore SA1019 weak, but nobody looks at this key
 			block, err := x509.EncryptPEMBlock(rand.Reader, "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key), passphrase, x509.PEMCipherAES256)
 			return pem.EncodeToMemory(block), err
@@ -109,7 +126,11 @@ func (d *desk) run(input string, args ...string) (string, error) {
 	cmd.SetOut(&d.out)
 	cmd.SetErr(&d.out)
 	cmd.SilenceUsage = true
-	err := cmd.ExecuteContext(d.t.Context())
+	ctx := d.ctx
+	if ctx == nil {
+		ctx = d.t.Context()
+	}
+	err := cmd.ExecuteContext(ctx)
 	printed := d.out.String()
 	if err != nil {
 		printed += err.Error()
@@ -150,18 +171,34 @@ func (d *desk) refused(want []string, args ...string) string {
 // keys.
 type edge struct {
 	desk   *desk
+	name   string // of its account
+	beside *edge  // another account of it; its address is of no use
 	dir    string // of its keys, as it sees it
 	at     time.Time
 	keys   []keyring.Key
 	broken string // what a reload answers, when it cannot
-	used   map[string]keyring.Key
+
+	reloads  int
+	reloaded func() // after each reload; nil for nothing
+	used     map[string]keyring.Key
 }
 
 func (d *desk) edge(address, dir string) *edge {
-	e := &edge{desk: d, dir: dir, used: map[string]keyring.Key{}}
+	e := &edge{desk: d, name: "default", dir: dir, used: map[string]keyring.Key{}}
 	d.edges[address] = e
 	e.load()
 	return e
+}
+
+// account gives the edge another account.
+func (e *edge) account(name, dir string) *edge {
+	e.beside = &edge{desk: e.desk, name: name, dir: dir, used: map[string]keyring.Key{}}
+	e.beside.load()
+	return e.beside
+}
+
+func (e *edge) report() keyring.Account {
+	return keyring.Account{Account: e.name, LoadedAt: e.at, Directory: e.dir, AppSecrets: 1, Keys: e.keys}
 }
 
 func (e *edge) load() {
@@ -206,13 +243,23 @@ func (e *edge) serve(method, path string) (io.ReadCloser, error) {
 	var answer any
 	switch method + " " + path {
 	case "GET /whatsapp_flows/keys":
-		answer = keyring.Report{Accounts: []keyring.Account{{Account: "default", LoadedAt: e.at, Directory: e.dir, AppSecrets: 1, Keys: e.keys}}}
+		report := keyring.Report{Accounts: []keyring.Account{e.report()}}
+		if e.beside != nil {
+			report.Accounts = append(report.Accounts, e.beside.report())
+		}
+		answer = report
 	case "POST /whatsapp_flows/reload":
 		if e.broken != "" {
 			text, _ := json.Marshal(map[string]string{"error": e.broken})
 			return nil, fmt.Errorf("caddy responded with error: HTTP 422: %s\n", text)
 		}
 		e.load()
+		if e.beside != nil {
+			e.beside.load()
+		}
+		if e.reloads++; e.reloaded != nil {
+			e.reloaded()
+		}
 		answer = keyring.Reloaded{Accounts: []string{"default"}, Changed: []string{"default"}}
 	default:
 		return nil, fmt.Errorf("caddy responded with error: HTTP 404: %s %s", method, path)
@@ -234,4 +281,16 @@ func (d *desk) meta() *graphtest.Server {
 	d.env["META_WABA_ID"] = "700"
 	d.env["META_PHONE_NUMBER_ID"] = "101"
 	return d.graph
+}
+
+// listener tells of each request once it is answered.
+type listener struct {
+	http.RoundTripper
+	told func(*http.Request)
+}
+
+func (l listener) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := l.RoundTripper.RoundTrip(r)
+	l.told(r)
+	return response, err
 }

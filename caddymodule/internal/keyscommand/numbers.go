@@ -12,10 +12,7 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/keyring"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/graph"
-	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 )
-
-const defaultAccount = "default"
 
 // meta says which phone numbers at Meta are meant.
 type meta struct {
@@ -64,6 +61,8 @@ func (n number) String() string {
 	return n.id + " (" + n.display + ")"
 }
 
+func (n number) same(other number) bool { return n.id == other.id }
+
 // find lists the numbers that are meant of one account.
 func (w World) find(ctx context.Context, client *graph.Client, m meta, account string) ([]number, error) {
 	var found []number
@@ -105,26 +104,26 @@ func (w World) find(ctx context.Context, client *graph.Client, m meta, account s
 	return found, nil
 }
 
-// idsOf reads a variable of ids, each `id` or `account=id`.
+// findAll is find for several accounts; each number comes once.
+func (w World) findAll(ctx context.Context, client *graph.Client, m meta, accounts []string) (all []number, err error) {
+	for _, account := range accounts {
+		numbers, err := w.find(ctx, client, m, account)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range numbers {
+			if !slices.ContainsFunc(all, n.same) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all, nil
+}
+
+// idsOf are the ids in a variable that belong to an account.
 func (w World) idsOf(variable, account string) ([]string, error) {
-	value, _, err := w.Env.Lookup(variable)
-	if err != nil {
-		return nil, err
-	}
-	if account == "" {
-		account = defaultAccount
-	}
-	var ids []string
-	for _, item := range setting.List(value) {
-		of, id, named := strings.Cut(item, "=")
-		if !named {
-			of, id = defaultAccount, item
-		}
-		if of == account && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
+	ids, err := w.Env.IDs(variable)
+	return ids[account], err
 }
 
 // held is what Meta holds for a number, beside our keys.
@@ -157,13 +156,27 @@ func (h held) is(fingerprint string) bool {
 	return h.fingerprint == fingerprint && h.signature == graph.SignatureValid
 }
 
-// describe is held in words, beside the keys that the edge has.
+// state is what Meta says of the key's signature.
+func (h held) state() string {
+	switch h.signature {
+	case graph.SignatureMismatch:
+		return h.signature + " (the number was registered anew: set the key again)"
+	case "":
+		return "without a signature status"
+	}
+	return h.signature
+}
+
+// describe is held in words, beside the keys that the edge has. Without them it does
+// not say whose key it is.
 func (h held) describe(keys []keyring.Key) string {
 	switch {
 	case h.unreadable != nil:
 		return "a key that cannot be read: " + h.unreadable.Error()
 	case h.fingerprint == "":
 		return "no key: register one with `caddy whatsapp-flows keys register`"
+	case keys == nil:
+		return h.fingerprint + "  " + h.state()
 	}
 	which := "NOT A KEY OF THE EDGE: every request gets 421; `caddy whatsapp-flows keys register` sets the edge's"
 	for i, key := range keys {
@@ -171,12 +184,5 @@ func (h held) describe(keys []keyring.Key) string {
 			which = fmt.Sprintf("key %d of the edge", i+1)
 		}
 	}
-	signature := h.signature
-	switch signature {
-	case graph.SignatureMismatch:
-		signature += " (the number was registered anew: set the key again)"
-	case "":
-		signature = "without a signature status"
-	}
-	return fmt.Sprintf("%s  %s, %s", h.fingerprint, signature, which)
+	return fmt.Sprintf("%s  %s, %s", h.fingerprint, h.state(), which)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/keyring"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/graph"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 )
 
 func (w World) register() *cobra.Command {
@@ -35,7 +36,7 @@ anew.`,
 			if err != nil {
 				return err
 			}
-			pem, account, err := w.keyToRegister(e, public)
+			pem, account, err := w.keyToRegister(ctx, e, public)
 			if err != nil {
 				return err
 			}
@@ -53,9 +54,9 @@ anew.`,
 }
 
 // keyToRegister is a public key in PEM, and the account whose numbers get it.
-func (w World) keyToRegister(e edges, file string) (pem, account string, err error) {
+func (w World) keyToRegister(ctx context.Context, e edges, file string) (pem, account string, err error) {
 	if file == "" {
-		found, err := w.oneAccount(e)
+		found, _, err := w.oneAccount(ctx, e)
 		if err != nil {
 			return "", "", err
 		}
@@ -74,7 +75,7 @@ func (w World) keyToRegister(e edges, file string) (pem, account string, err err
 		return "", "", fmt.Errorf("%s: %w", file, err)
 	}
 	if e.account == "" {
-		e.account = defaultAccount
+		e.account = setting.DefaultAccount
 	}
 	return string(flowcrypto.PublicPEM(key)), e.account, nil
 }
@@ -118,8 +119,8 @@ func (w World) set(ctx context.Context, client *graph.Client, numbers []number, 
 		case h.is(ours):
 			w.row("number", fmt.Sprintf("%s  %s, the same key", n, h.signature))
 		case h.fingerprint == ours:
-			w.row("number", fmt.Sprintf("%s  %s, the same key", n, h.signature))
-			failed = append(failed, fmt.Errorf("number %s: WhatsApp holds the key, but its signature is %s: set it again", n, h.signature))
+			w.row("number", fmt.Sprintf("%s  %s, the same key", n, h.state()))
+			failed = append(failed, fmt.Errorf("number %s: WhatsApp holds the key, but it is %s", n, h.state()))
 		default:
 			failed = append(failed, fmt.Errorf("number %s: WhatsApp took the key, but holds another: %s", n, h.describe(nil)))
 		}

@@ -3,9 +3,12 @@ package keyscommand
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"net/http"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/caddymodule/internal/keyring"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowcrypto"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/graph"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/graph/graphtest"
@@ -86,6 +89,41 @@ func TestARegistrationThatDidNotTakeIsAnError(t *testing.T) {
 	}
 }
 
+// What Meta holds afterwards is not always what it took.
+func TestWhatIsReadBackIsWhatCounts(t *testing.T) {
+	d, e := rotating(t)
+	server := d.meta()
+	ours, other := e.keys[0].PublicKey, publicOf(t, 2048)
+	otherKey, err := flowcrypto.ReadPublicKey([]byte(other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		held graph.PublicKey
+		want []string
+	}{
+		"its signature does not fit": {graph.PublicKey{PEM: ours, Signature: graph.SignatureMismatch},
+			[]string{"101  MISMATCH (the number was registered anew: set the key again), the same key", "number 101: WhatsApp holds the key, but it is MISMATCH"}},
+		"nothing is said of it": {graph.PublicKey{PEM: ours},
+			[]string{"101  without a signature status, the same key", "number 101: WhatsApp holds the key, but it is without a signature status"}},
+		"another key": {graph.PublicKey{PEM: other, Signature: graph.SignatureValid},
+			[]string{"number 101: WhatsApp took the key, but holds another: " + flowcrypto.Fingerprint(otherKey) + "  VALID"}},
+		"none": {graph.PublicKey{}, []string{"number 101: WhatsApp took the key, but holds another: no key"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d.told = func(r *http.Request) {
+				if r.Method == http.MethodPost {
+					server.SetKey("101", c.held)
+				}
+			}
+			out := d.refused(c.want, "register")
+			if strings.Contains(out, "VALID, the same key") || strings.Contains(out, "NOT A KEY OF THE EDGE") {
+				t.Errorf("it says\n%s", out)
+			}
+		})
+	}
+}
+
 func TestStatusComparesWithWhatWhatsAppHolds(t *testing.T) {
 	d, e := rotating(t)
 	out := d.must("status")
@@ -106,6 +144,23 @@ func TestStatusComparesWithWhatWhatsAppHolds(t *testing.T) {
 	if out := d.must("status", "--address", "localhost:2019", "--address", "10.0.0.2:2019", "--number", "102", "--account", "default"); strings.Count(out, "number 102 has") != 1 || strings.Count(out, "account default at") != 2 {
 		t.Errorf("of two edges it says\n%s", out)
 	}
+	// Each edge must be able to open what WhatsApp seals.
+	second.dir = ""
+	second.load()
+	d.refused([]string{"key 1 of the edge", "number 102: WhatsApp does not hold a valid key of the edge at 10.0.0.2:2019"},
+		"status", "--address", "localhost:2019", "--address", "10.0.0.2:2019", "--number", "102")
+	// A number that is named belongs to one account.
+	e.account("acme", d.path("keys"))
+	d.refused([]string{"--number: the edge has several accounts", "--account"}, "status", "--number", "102")
+	e.beside = nil
+	d.write("keys/rotation.json", "{")
+	if out := d.must("status", "--number", "102"); !strings.Contains(out, "whether a rotation is under way cannot be read") {
+		t.Errorf("with a damaged note it says\n%s", out)
+	}
+	if err := os.Remove(d.path("keys/rotation.json")); err != nil {
+		t.Fatal(err)
+	}
+
 	ours, other := e.keys[0].PublicKey, publicOf(t, 2048)
 	for name, c := range map[string]struct {
 		key  graph.PublicKey
@@ -128,6 +183,20 @@ func TestStatusComparesWithWhatWhatsAppHolds(t *testing.T) {
 	}
 	if len(server.Writes()) != 0 {
 		t.Error("status changes something at Meta")
+	}
+}
+
+func TestAnAnswerOfAnotherVersionIsRefused(t *testing.T) {
+	d, e := rotating(t)
+	d.must("rotate", "--no-register", "--overlap", "0s")
+	e.keys[1].Fingerprint = "ab"
+	if err := keyring.WriteRotation(d.path("keys"), &keyring.Rotation{New: e.keys[0].Fingerprint, Old: []string{"ab"}}); err != nil {
+		t.Fatal(err)
+	}
+	e.keys[1].LastOpened = d.now
+	for _, args := range [][]string{{"status"}, {"register", "--number", "101"}, {"rotate", "--finish", "--no-register"}} {
+		d.meta()
+		d.refused([]string{"the edge at localhost:2019: its answer is not that of this version"}, args...)
 	}
 }
 

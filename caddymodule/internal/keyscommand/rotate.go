@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -78,16 +79,22 @@ says why.`,
 	f.BoolVar(&r.finish, "finish", false, "move the old key aside, if it may go")
 	f.BoolVar(&r.again, "again", false, "make another key although a rotation is under way, such as when the new key was seen by others")
 	f.BoolVar(&r.noRegister, "no-register", false, "do not ask or tell WhatsApp: the public key is registered by hand")
+	for _, begins := range []string{"overlap", "again", "passphrase-file"} {
+		cmd.MarkFlagsMutuallyExclusive("finish", begins)
+	}
 	return cmd
 }
 
-// look finds the edges and the directory up.
-func (r *rotation) look() (found []edgeAccount, directory string, err error) {
-	if found, err = r.oneAccount(r.edges); err != nil {
+// look finds the edges and the directory up. The accounts are the one that is meant,
+// as every edge has it, and behind it those that share its directory: what is changed
+// there is changed for all of them.
+func (r *rotation) look(ctx context.Context) (found []edgeAccount, directory string, err error) {
+	one, all, err := r.oneAccount(ctx, r.edges)
+	if err != nil {
 		return nil, "", err
 	}
 	directory = r.directory
-	for _, account := range found {
+	for _, account := range one {
 		if account.Directory == "" {
 			return nil, "", fmt.Errorf("the edge at %s has no directory of keys for the account %s, which rotate needs: write `private_keys DIRECTORY` into the account's block, or set PRIVATE_KEYS_DIR, and start the edge anew with it once; keys named one by one go on beside it", account.address, account.Account.Account)
 		}
@@ -98,11 +105,24 @@ func (r *rotation) look() (found []edgeAccount, directory string, err error) {
 			return nil, "", fmt.Errorf("the edges have different directories of keys, %s and %s: say with --dir where this machine has it", directory, account.Directory)
 		}
 	}
-	return found, directory, nil
+	return sharing(one, all), directory, nil
+}
+
+// sharing are one, and those of all that read the same directory on the same edge.
+func sharing(one, all []edgeAccount) []edgeAccount {
+	shared := slices.Clone(one)
+	for _, other := range all {
+		if slices.ContainsFunc(one, func(of edgeAccount) bool {
+			return of.address == other.address && of.Directory == other.Directory && of.Account.Account != other.Account.Account
+		}) {
+			shared = append(shared, other)
+		}
+	}
+	return shared
 }
 
 func (r *rotation) begin(ctx context.Context) error {
-	found, directory, err := r.look()
+	found, directory, err := r.look(ctx)
 	if err != nil {
 		return err
 	}
@@ -113,6 +133,9 @@ func (r *rotation) begin(ctx context.Context) error {
 	if before != nil && !r.again {
 		return fmt.Errorf("a rotation is under way since %s, and its old key may go after %s: end it with `caddy whatsapp-flows keys rotate --finish`, or make yet another key with --again", stamp(before.Begun), stamp(before.Until))
 	}
+	if accounts := names(found); len(accounts) > 1 {
+		r.row("accounts", strings.Join(accounts, ", ")+" share this directory: the key is changed for all of them")
+	}
 	// What could keep the new key from being registered is found out first.
 	var client *graph.Client
 	var numbers []number
@@ -120,7 +143,7 @@ func (r *rotation) begin(ctx context.Context) error {
 		if client, err = r.client(); err != nil {
 			return fmt.Errorf("%w; or give --no-register and register the key by hand", err)
 		}
-		if numbers, err = r.find(ctx, client, r.meta, found[0].Account.Account); err != nil {
+		if numbers, err = r.findAll(ctx, client, r.meta, names(found)); err != nil {
 			return err
 		}
 	}
@@ -133,30 +156,15 @@ func (r *rotation) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fingerprint := flowcrypto.Fingerprint(&key.PublicKey)
-	if err := r.takeUp(fingerprint); err != nil {
-		err = errors.Join(err, file.Remove())
-		if _, again := r.reloadAll(r.edges); again != nil {
-			err = errors.Join(err, again)
-		}
-		return fmt.Errorf("nothing is changed, and the new key is deleted: %w", err)
-	}
-
 	begun := r.Now().UTC().Truncate(time.Second)
-	state := keyring.Rotation{New: fingerprint, Begun: begun, Until: begun.Add(time.Duration(r.overlap))}
-	for _, account := range found {
-		for _, key := range account.Keys {
-			if !slices.Contains(state.Old, key.Fingerprint) {
-				state.Old = append(state.Old, key.Fingerprint)
-			}
-		}
-	}
-	if err := keyring.WriteRotation(directory, &state); err != nil {
+	state := keyring.Rotation{New: flowcrypto.Fingerprint(&key.PublicKey), Begun: begun, Until: begun.Add(time.Duration(r.overlap))}
+	state.Old = oldKeys(state, found)
+	if err := r.takeUp(ctx, directory, file, &state, before); err != nil {
 		return err
 	}
 	if !r.noRegister {
 		if err := r.set(ctx, client, numbers, string(flowcrypto.PublicPEM(&key.PublicKey))); err != nil {
-			return fmt.Errorf("the edge has the new key, and the old one still works, but it is not registered everywhere; mend this and run `caddy whatsapp-flows keys register`: %w", err)
+			return fmt.Errorf("the edge has the new key, and the old one still works, but it is not registered everywhere; mend this and run `caddy whatsapp-flows keys register`, for the same numbers: %w", err)
 		}
 	}
 	fmt.Fprintf(r.Out, "\nEvery edge has the new key first. The old one may go after %s, once nothing is opened with it any more:\n`caddy whatsapp-flows keys status` shows that, `keys rotate --finish` moves it aside.\n", stamp(state.Until))
@@ -166,21 +174,66 @@ func (r *rotation) begin(ctx context.Context) error {
 	return nil
 }
 
-// takeUp has the edges read the new key and makes sure that they did.
-func (r *rotation) takeUp(fingerprint string) error {
-	if _, err := r.reloadAll(r.edges); err != nil {
-		return err
+// takeUp notes the rotation and has the edges read the new key, or takes both back.
+// The note comes first: whoever finds the key in an edge knows why it is there, even
+// if this process ends now.
+func (r *rotation) takeUp(ctx context.Context, directory string, file keyring.File, state, before *keyring.Rotation) (err error) {
+	note := keyring.BeginRotation
+	if before != nil {
+		note = keyring.WriteRotation
 	}
-	found, err := r.oneAccount(r.edges)
-	if err != nil {
-		return err
+	if err := note(directory, state); err != nil {
+		return errors.Join(err, file.Remove())
+	}
+	found, err := r.have(ctx, state.New)
+	if err == nil {
+		state.Old = oldKeys(*state, found) // also such as an edge had not read before
+		if err = keyring.WriteRotation(directory, state); err == nil {
+			return nil
+		}
+	}
+	err = errors.Join(err, file.Remove())
+	if before != nil {
+		err = errors.Join(err, keyring.WriteRotation(directory, before))
+	} else {
+		err = errors.Join(err, keyring.EndRotation(directory))
+	}
+	// An interrupt has ended what came before, not this.
+	if _, again := r.reloadAll(context.WithoutCancel(ctx), r.edges); again != nil {
+		err = errors.Join(err, again)
+	}
+	return fmt.Errorf("nothing is changed, and the new key is deleted: %w", err)
+}
+
+// oldKeys are the fingerprints of all keys but the new one, with those that were old
+// before.
+func oldKeys(state keyring.Rotation, found []edgeAccount) []string {
+	old := state.Old
+	for _, account := range found {
+		for _, key := range account.Keys {
+			if key.Fingerprint != state.New && !slices.Contains(old, key.Fingerprint) {
+				old = append(old, key.Fingerprint)
+			}
+		}
+	}
+	return old
+}
+
+// have has the edges read their keys anew and makes sure that all of them have the
+// new one first.
+func (r *rotation) have(ctx context.Context, fingerprint string) (found []edgeAccount, err error) {
+	if _, err := r.reloadAll(ctx, r.edges); err != nil {
+		return nil, err
+	}
+	if found, _, err = r.look(ctx); err != nil {
+		return nil, err
 	}
 	for _, account := range found {
 		if len(account.Keys) == 0 || account.Keys[0].Fingerprint != fingerprint {
-			return fmt.Errorf("the edge at %s does not have the new key first: it reads %s, which is another directory than this machine's", account.address, account.Directory)
+			return nil, fmt.Errorf("the edge at %s does not have the new key first: it reads %s, which is another directory than this machine's", account.address, account.Directory)
 		}
 	}
-	return nil
+	return found, nil
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }

@@ -1,10 +1,14 @@
 package keyscommand
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"errors"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -239,5 +243,196 @@ func TestWhyAnOldKeyStays(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The directory of keys is the whole edge's when no account has one of its own: its
+// accounts change their key together, and the old one goes when none needs it.
+func TestAccountsThatShareADirectoryChangeTheirKeyTogether(t *testing.T) {
+	d, e := rotating(t)
+	other := e.account("acme", d.path("keys"))
+	server := d.meta()
+	d.env["META_PHONE_NUMBER_ID"] = "101 acme=102"
+	delete(d.env, "META_WABA_ID")
+	e.opens(1, 10)
+	other.opens(1, 10)
+	d.refused([]string{"several accounts", "--account"}, "rotate")
+
+	out := d.must("rotate", "--account", "default", "--overlap", "0s")
+	if !strings.Contains(out, "accounts     default, acme share this directory") {
+		t.Errorf("it says\n%s", out)
+	}
+	for _, id := range []string{"101", "102"} {
+		if server.Key(id).PEM != e.keys[0].PublicKey {
+			t.Errorf("the number %s does not have the new key", id)
+		}
+	}
+	d.now = d.now.Add(30 * 24 * time.Hour)
+	e.opens(1, 10)
+	other.opens(2, 10)
+	d.refused([]string{"the edge at localhost:2019, account acme, opened a request with the old key"}, "rotate", "--finish", "--account", "default")
+	d.now = d.now.Add(2 * 24 * time.Hour)
+	e.opens(1, 10)
+	server.SetKey("102", graph.PublicKey{PEM: e.keys[1].PublicKey, Signature: graph.SignatureValid})
+	d.refused([]string{"WhatsApp does not have the new key for the number 102", "VALID, key 2 of the edge"}, "rotate", "--finish", "--account", "default")
+	d.must("register", "--account", "acme")
+	d.must("rotate", "--finish", "--account", "default")
+	if strings.Count(d.files(), ".pem") != 1 || len(other.keys) != 1 {
+		t.Errorf("left are %s, and %d keys of acme", d.files(), len(other.keys))
+	}
+}
+
+// An account with another directory has nothing to do with it.
+func TestAnAccountWithItsOwnDirectoryIsLeftAlone(t *testing.T) {
+	d, e := rotating(t)
+	if err := os.Mkdir(d.path("other"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	other := e.account("acme", d.path("other"))
+	if out := d.must("rotate", "--account", "default", "--no-register"); strings.Contains(out, "acme") {
+		t.Errorf("it says\n%s", out)
+	}
+	if len(e.keys) != 2 || len(other.keys) != 0 {
+		t.Errorf("%d and %d keys", len(e.keys), len(other.keys))
+	}
+}
+
+// A number that nobody named may still have the old key.
+func TestTheOldKeyStaysWhileAnotherNumberHasIt(t *testing.T) {
+	d, e := rotating(t)
+	server := d.meta()
+	server.SetKey("102", graph.PublicKey{PEM: e.keys[0].PublicKey, Signature: graph.SignatureValid})
+	d.must("rotate", "--overlap", "0s") // for 101
+	d.now = d.now.Add(30 * 24 * time.Hour)
+	e.opens(1, 10)
+	d.refused([]string{"WhatsApp still has the old key for the number 102 (+1 555-0102): `caddy whatsapp-flows keys register --number 102`"}, "rotate", "--finish")
+	server.SetKey("102", graph.PublicKey{PEM: publicOf(t, 2048), Signature: graph.SignatureValid}) // another's, which is no affair of ours
+	d.must("rotate", "--finish")
+}
+
+// Whenever rotate ends in the middle, such as by a loss of power: a rotation that is
+// noted can be ended, and one that is not can be begun.
+func TestARotationThatWasCutShort(t *testing.T) {
+	t.Run("before it was noted: the key left over goes with the old one", func(t *testing.T) {
+		d, e := rotating(t)
+		d.addKey() // no edge has read it
+		d.must("rotate", "--no-register", "--overlap", "0s")
+		d.now = d.now.Add(48 * time.Hour)
+		e.opens(1, 1)
+		d.must("rotate", "--finish", "--no-register")
+		if len(e.keys) != 1 || strings.Count(d.files(), ".pem") != 1 {
+			t.Errorf("the edge has %d keys, the directory %s", len(e.keys), d.files())
+		}
+	})
+	t.Run("before it was registered: it is known to be under way", func(t *testing.T) {
+		d, e := rotating(t)
+		server := d.meta()
+		e.reloaded = func() {
+			if state, err := keyring.ReadRotation(d.path("keys")); err != nil || state == nil || state.New != e.keys[0].Fingerprint || len(state.Old) != 1 || state.Old[0] != e.keys[1].Fingerprint {
+				t.Errorf("an edge has the new key, and what is noted is %+v, %v", state, err)
+			}
+		}
+		d.must("rotate", "--all-numbers")
+		if len(server.Writes()) != 2 || e.reloads != 1 {
+			t.Errorf("%v, %d reloads", server.Writes(), e.reloads)
+		}
+	})
+	t.Run("while the old key was moved aside: the rest is moved, too", func(t *testing.T) {
+		d, e := rotating(t)
+		d.must("rotate", "--no-register", "--overlap", "0s")
+		d.now = d.now.Add(48 * time.Hour)
+		e.opens(1, 1)
+		if err := os.Mkdir(d.path("keys/retired"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		old := filepath.Base(e.keys[1].Source)
+		if err := os.Rename(d.path("keys/"+old), d.path("keys/retired/"+old)); err != nil {
+			t.Fatal(err)
+		}
+		if out := d.must("rotate", "--finish", "--no-register"); strings.Contains(out, "still there") || !strings.Contains(out, "moved ") {
+			t.Errorf("it says\n%s", out)
+		}
+		if left, err := filepath.Glob(d.path("keys/2026-10-30*")); err != nil || len(left) != 0 {
+			t.Errorf("left are %v, %v", left, err)
+		}
+	})
+}
+
+// A second rotate at the same moment does not take the first one's key away.
+func TestOfTwoRotationsAtOnceOneIsRefused(t *testing.T) {
+	d, e := rotating(t)
+	d.makes = func() { // both have looked, and found none under way
+		if err := keyring.BeginRotation(d.path("keys"), &keyring.Rotation{New: "another's"}); err != nil {
+			t.Error(err)
+		}
+	}
+	before := d.files()
+	d.refused([]string{"a rotation is under way"}, "rotate", "--no-register")
+	state, err := keyring.ReadRotation(d.path("keys"))
+	if d.files() != before || e.reloads != 0 || err != nil || state == nil || state.New != "another's" {
+		t.Errorf("the directory holds %s, before %s; noted is %+v, %v", d.files(), before, state, err)
+	}
+}
+
+// Of several edges, one that does not answer must not leave the others with a key that
+// is deleted again.
+func TestAnEdgeThatFailsDoesNotKeepOthersFromTheirReload(t *testing.T) {
+	d, first := rotating(t)
+	second := d.edge("10.0.0.2:2019", d.path("keys"))
+	both := []string{"--address", "localhost:2019", "--address", "10.0.0.2:2019"}
+	if out := d.must(append([]string{"reload"}, both...)...); out != "default      changed at localhost:2019\ndefault      changed at 10.0.0.2:2019\n" {
+		t.Errorf("it says %q", out)
+	}
+	first.broken = "account default: permission denied"
+	d.refused([]string{"the edge at localhost:2019: account default: permission denied"}, append([]string{"reload"}, both...)...)
+	if second.reloads != 2 {
+		t.Errorf("the other edge was reloaded %d times, expected twice", second.reloads)
+	}
+	d.refused([]string{"nothing is changed"}, append([]string{"rotate", "--no-register"}, both...)...)
+	if len(second.keys) != 1 {
+		t.Errorf("the other edge has %d keys, of which one is deleted", len(second.keys))
+	}
+}
+
+// Who interrupts a command that waits for an edge gets out, and everything is taken
+// back.
+func TestAnInterruptEndsTheWaitForAnEdge(t *testing.T) {
+	d, e := rotating(t)
+	d.edge("10.0.0.2:2019", d.path("keys"))
+	silent := make(chan struct{})
+	var reached atomic.Bool
+	ctx, interrupt := context.WithCancel(t.Context())
+	d.ctx = ctx
+	asked := 0
+	d.asked = func(address string) error {
+		if address != "10.0.0.2:2019" {
+			return nil
+		}
+		if asked++; asked == 2 { // the reload
+			reached.Store(true)
+			interrupt()
+			<-silent
+			return errors.New("nobody waits for this")
+		}
+		return nil
+	}
+	before := d.files()
+	_, err := d.run("", "rotate", "--no-register", "--address", "localhost:2019", "--address", "10.0.0.2:2019")
+	close(silent)
+	if !reached.Load() || err == nil || !strings.Contains(err.Error(), "nothing is changed") || !strings.Contains(err.Error(), "no answer came: context canceled") {
+		t.Errorf("reached %v; error %v", reached.Load(), err)
+	}
+	if d.files() != before || len(e.keys) != 1 {
+		t.Errorf("the directory holds %s, before %s; the edge has %d keys", d.files(), before, len(e.keys))
+	}
+	if state, err := keyring.ReadRotation(d.path("keys")); state != nil || err != nil {
+		t.Errorf("a rotation is noted: %+v, %v", state, err)
+	}
+}
+
+func TestFlagsOfOneEndOfARotationAreRefusedAtTheOther(t *testing.T) {
+	d, _ := rotating(t)
+	for _, flag := range []string{"--again", "--overlap=1h", "--passphrase-file=x"} {
+		d.refused([]string{"[finish "}, "rotate", "--finish", flag)
 	}
 }

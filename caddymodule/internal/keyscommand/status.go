@@ -27,19 +27,22 @@ key from going. Ends with an error when WhatsApp holds a key that the edge canno
 open, or whose signature is not VALID.`,
 		Args: cobra.NoArgs,
 		RunE: interruptible(func(ctx context.Context, _ []string) error {
-			found, err := w.accounts(e)
+			all, err := w.accounts(ctx, e)
 			if err != nil {
 				return err
 			}
+			accounts := names(named(all, e.account))
+			if len(m.numbers) > 0 && len(accounts) > 1 {
+				return fmt.Errorf("--number: %w", errSeveralAccounts)
+			}
 			var wrong []error
-			for i, account := range found {
-				w.keys(account)
-				last := i == len(found)-1 || found[i+1].Account.Account != account.Account.Account
-				if !last {
-					continue // another edge has the same account
+			for _, name := range accounts {
+				edges := named(all, name)
+				for _, account := range edges {
+					w.keys(account)
 				}
-				w.underWay(found, account, time.Duration(quiet))
-				wrong = append(wrong, w.whatsApp(ctx, m, account))
+				w.underWay(sharing(edges, all), time.Duration(quiet))
+				wrong = append(wrong, w.whatsApp(ctx, m, edges))
 			}
 			return errors.Join(wrong...)
 		}),
@@ -66,17 +69,21 @@ func (w World) keys(account edgeAccount) {
 }
 
 // underWay tells of a rotation. The directory may be on another machine.
-func (w World) underWay(all []edgeAccount, account edgeAccount, quiet time.Duration) {
-	if account.Directory == "" {
+func (w World) underWay(found []edgeAccount, quiet time.Duration) {
+	directory := found[0].Directory
+	if directory == "" {
 		return
 	}
-	state, err := keyring.ReadRotation(account.Directory)
-	if err != nil || state == nil {
+	state, err := keyring.ReadRotation(directory)
+	if err != nil {
+		fmt.Fprintf(w.Out, "  whether a rotation is under way cannot be read: %v\n", err)
 		return
 	}
-	same := slices.DeleteFunc(slices.Clone(all), func(other edgeAccount) bool { return other.Account.Account != account.Account.Account })
+	if state == nil {
+		return
+	}
 	fmt.Fprintf(w.Out, "  rotation begun %s\n", stamp(state.Begun))
-	reasons := mayNotGo(*state, same, w.Now(), quiet)
+	reasons := mayNotGo(*state, found, w.Now(), quiet)
 	for _, reason := range reasons {
 		fmt.Fprintf(w.Out, "         not yet: %s\n", reason)
 	}
@@ -85,8 +92,9 @@ func (w World) underWay(all []edgeAccount, account edgeAccount, quiet time.Durat
 	}
 }
 
-// whatsApp compares what WhatsApp holds with the edge's keys.
-func (w World) whatsApp(ctx context.Context, m meta, account edgeAccount) error {
+// whatsApp compares what WhatsApp holds with the keys of an account, of which every
+// edge must have the one that is registered.
+func (w World) whatsApp(ctx context.Context, m meta, edges []edgeAccount) error {
 	client, err := w.client()
 	if errors.Is(err, errNoToken) {
 		fmt.Fprintln(w.Out, "  WhatsApp is not asked: META_ACCESS_TOKEN is not set")
@@ -95,7 +103,7 @@ func (w World) whatsApp(ctx context.Context, m meta, account edgeAccount) error 
 	if err != nil {
 		return err
 	}
-	numbers, err := w.find(ctx, client, m, account.Account.Account)
+	numbers, err := w.find(ctx, client, m, edges[0].Account.Account)
 	if errors.Is(err, errWhichNumbers) {
 		fmt.Fprintf(w.Out, "  WhatsApp is not asked: %v\n", err)
 		return nil
@@ -110,9 +118,11 @@ func (w World) whatsApp(ctx context.Context, m meta, account edgeAccount) error 
 			wrong = append(wrong, fmt.Errorf("number %s: %w", n, err))
 			continue
 		}
-		fmt.Fprintf(w.Out, "  number %s has %s\n", n, h.describe(account.Keys))
-		if !slices.ContainsFunc(account.Keys, func(key keyring.Key) bool { return h.is(key.Fingerprint) }) {
-			wrong = append(wrong, fmt.Errorf("number %s: WhatsApp does not hold a valid key of the edge", n))
+		fmt.Fprintf(w.Out, "  number %s has %s\n", n, h.describe(edges[0].Keys))
+		for _, edge := range edges {
+			if !slices.ContainsFunc(edge.Keys, func(key keyring.Key) bool { return h.is(key.Fingerprint) }) {
+				wrong = append(wrong, fmt.Errorf("number %s: WhatsApp does not hold a valid key of the edge at %s", n, edge.address))
+			}
 		}
 	}
 	return errors.Join(wrong...)

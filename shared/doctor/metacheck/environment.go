@@ -46,27 +46,6 @@ func (e Environment) As(token string) (*graph.Client, error) {
 	return graph.New(graph.Config{HTTP: e.http, Token: token, URL: e.url, Version: e.version, Tries: 2})
 }
 
-const defaultAccount = "default"
-
-// IDs reads a variable of ids, each `id` or `account=id`, by account.
-func IDs(src setting.Source, variable string) (map[string][]string, error) {
-	value, _, err := src.Lookup(variable)
-	if err != nil {
-		return nil, err
-	}
-	ids := map[string][]string{}
-	for _, item := range setting.List(value) {
-		account, id, named := strings.Cut(item, "=")
-		if !named {
-			account, id = defaultAccount, item
-		}
-		if !slices.Contains(ids[account], id) {
-			ids[account] = append(ids[account], id)
-		}
-	}
-	return ids, nil
-}
-
 // FlowsOf are the Flow JSONs of one account out of the documents that edges serve,
 // by account/flow.
 func FlowsOf(account string, documents map[string][]byte) map[string][]byte {

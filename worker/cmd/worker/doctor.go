@@ -145,11 +145,11 @@ func metaConfig(p *process, client *http.Client, site string, documents map[stri
 		return wrong(err)
 	}
 	config.Now = time.Now
-	wabas, err := metacheck.IDs(p.source, "META_WABA_ID")
+	wabas, err := p.source.IDs("META_WABA_ID")
 	if err != nil {
 		return wrong(err)
 	}
-	numbers, err := metacheck.IDs(p.source, "META_PHONE_NUMBER_ID")
+	numbers, err := p.source.IDs("META_PHONE_NUMBER_ID")
 	if err != nil {
 		return wrong(err)
 	}

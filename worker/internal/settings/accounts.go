@@ -1,10 +1,6 @@
 package settings
 
-import (
-	"fmt"
-
-	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
-)
+import "github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/setting"
 
 // Accounts maps Meta's ids to accounts.
 type Accounts struct {
@@ -28,40 +24,26 @@ func (a Accounts) Of(phoneNumberID, wabaID, fallback string) string {
 // ReadAccounts reads META_PHONE_NUMBER_ID and META_WABA_ID: ids, which belong
 // to the default account, or account=id, separated by commas.
 func ReadAccounts(src setting.Source) (Accounts, error) {
-	phones, err := idsByAccount(src, "META_PHONE_NUMBER_ID")
+	phones, err := accountByID(src, "META_PHONE_NUMBER_ID")
 	if err != nil {
 		return Accounts{}, err
 	}
-	wabas, err := idsByAccount(src, "META_WABA_ID")
+	wabas, err := accountByID(src, "META_WABA_ID")
 	return Accounts{phones: phones, wabas: wabas}, err
 }
 
-func idsByAccount(src setting.Source, name string) (map[string]string, error) {
-	value, from, err := src.Lookup(name)
+func accountByID(src setting.Source, name string) (map[string]string, error) {
+	ids, err := src.IDs(name)
 	if err != nil {
 		return nil, err
 	}
-	ids := make(map[string]string)
-	for _, item := range setting.List(value) {
-		account, id := cutAccount(item)
-		if account == "" || !digits(id) {
-			return nil, fmt.Errorf("%s holds %q, expected an id of digits, or account=id, separated by commas", from, item)
-		}
-		if other, ok := ids[id]; ok && other != account {
-			return nil, fmt.Errorf("%s gives the id %s to both %s and %s: an id belongs to one account", from, id, other, account)
-		}
-		ids[id] = account
-	}
-	return ids, nil
-}
-
-func cutAccount(item string) (account, id string) {
-	for i := range len(item) {
-		if item[i] == '=' {
-			return item[:i], item[i+1:]
+	accounts := make(map[string]string)
+	for account, of := range ids {
+		for _, id := range of {
+			accounts[id] = account
 		}
 	}
-	return DefaultAccount, item
+	return accounts, nil
 }
 
 func digits(s string) bool {

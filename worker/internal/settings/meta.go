@@ -2,7 +2,6 @@ package settings
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -45,12 +44,8 @@ func ReadMeta(src setting.Source, account string) (m Meta, err error) {
 }
 
 func idsOf(src setting.Source, name, account string) ([]string, error) {
-	accounts, err := idsByAccount(src, name)
-	if err != nil {
-		return nil, err
-	}
-	maps.DeleteFunc(accounts, func(_, owner string) bool { return owner != account })
-	return slices.Sorted(maps.Keys(accounts)), nil
+	ids, err := src.IDs(name)
+	return slices.Sorted(slices.Values(ids[account])), err
 }
 
 // WABA is the WhatsApp Business Account: chosen, or the only one there is.

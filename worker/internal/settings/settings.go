@@ -26,7 +26,7 @@ import (
 )
 
 // DefaultAccount is the account of an installation that has only one.
-const DefaultAccount = "default"
+const DefaultAccount = setting.DefaultAccount
 
 // Serve is what `worker serve` needs.
 type Serve struct {

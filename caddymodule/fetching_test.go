@@ -202,6 +202,10 @@ func TestManyUsersWhoAskForTheSameDayAreOneCall(t *testing.T) {
 		all.Go(func() {
 			sent.Add(1)
 			a, err := s.try(http.MethodPost, slots, signed(e.body), e.body)
+			// More than this machine can decrypt in time are turned away, and come again.
+			for tries := 1; err == nil && a.status == http.StatusServiceUnavailable && tries < 20; tries++ {
+				a, err = s.try(http.MethodPost, slots, signed(e.body), e.body)
+			}
 			if err != nil || a.status != http.StatusOK {
 				t.Errorf("status %d, %v", a.status, err)
 				return

@@ -172,9 +172,9 @@ func (c *Client) unreachable(r call, sent bool, err error) error {
 	return fmt.Errorf("%s: Meta's Graph API at %s did not answer: %w", r, c.base.Host, c.hide(err))
 }
 
-// undecided is the error of an answer that says too little of what became of r.
-func (r call) undecided(err error) error {
-	if r.repeatable {
+// undecided is the error of an answer that says too little of what became of c.
+func (c call) undecided(err error) error {
+	if c.repeatable {
 		return err
 	}
 	return fmt.Errorf("%w; %s", err, lookFirst)

@@ -167,8 +167,8 @@ func (c metaSend) data(p *process) (map[string]json.RawMessage, error) {
 // carries.
 func (c metaSend) find(s *metaSession) (f *graph.Flow, name string, err error) {
 	if c.Dir != "" {
-		id, err := lockedFlow(c.Dir, c.Env, s.account, c.Flow)
-		if err != nil {
+		var id string
+		if id, err = lockedFlow(c.Dir, c.Env, s.account, c.Flow); err != nil {
 			return nil, "", err
 		}
 		f, err = s.graph.Flow(s.ctx, id)

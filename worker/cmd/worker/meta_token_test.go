@@ -63,6 +63,13 @@ func TestTheTokenNamesTheFlowAsTheEdgeDoes(t *testing.T) {
 	}
 }
 
+func TestSendByALockFileWhoseFlowIsGone(t *testing.T) {
+	_, env := metaSite(t)
+	dir := folder(t, map[string]string{"survey/flow.json": goodFlow})
+	write(t, `{"version":1,"waba_id":"`+metaAccount+`","flows":{"survey":{"id":"123","name":"survey"}}}`, dir, "meta.production.lock")
+	fails(t, env, "there is no such object", "meta", "send", "survey", "--to", "+4915112345678", "--dir", dir)
+}
+
 // A dry run says what would be sent, and so what would not.
 func TestADryRunOfASendRefusesWhatSendingWould(t *testing.T) {
 	s, env := metaSite(t)

@@ -141,7 +141,8 @@ func (t TokenInfo) Lacks() []string {
 	return slices.DeleteFunc([]string{ScopeManagement, ScopeMessaging}, func(s string) bool { return slices.Contains(t.Scopes, s) })
 }
 
-// DebugToken asks what the client's own token is.
+// DebugToken asks what the client's own token is. Meta takes it in the query
+// only: a proxy of META_GRAPH_URL must not log it.
 func (c *Client) DebugToken(ctx context.Context) (TokenInfo, error) {
 	var answer struct {
 		Data TokenInfo `json:"data"`

@@ -140,19 +140,21 @@ func (c *Client) try(ctx context.Context, r call, v any) (failure, error) {
 		return failure{passing: ctx.Err() == nil}, c.unreachable(r, true, err)
 	}
 	if len(body) > maxBody {
-		return failure{}, fmt.Errorf("%s: Meta's answer has more than %d MiB, which is more than this program reads", r, maxBody>>20)
+		return failure{}, r.undecided(fmt.Errorf("%s: Meta's answer has more than %d MiB, which is more than this program reads", r, maxBody>>20))
 	}
 	if refused := c.refusal(r, response, body); refused != nil {
 		if refused.RetryAfter == 0 && refused.limited() {
 			refused.RetryAfter = regain
 		}
-		return failure{undone: refused.limited(), passing: refused.passing(), after: refused.RetryAfter}, refused
+		f := failure{undone: refused.limited(), passing: refused.passing(), after: refused.RetryAfter}
+		refused.Undecided = f.passing && !f.undone && !r.repeatable
+		return f, refused
 	}
 	if v == nil {
 		return failure{}, nil
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return failure{}, fmt.Errorf("%s: Meta answered %d with what is not the JSON expected: is META_GRAPH_URL the Graph API? %w", r, response.StatusCode, c.hide(err))
+		return failure{}, r.undecided(fmt.Errorf("%s: Meta answered %d with what is not the JSON expected: is META_GRAPH_URL the Graph API? %w", r, response.StatusCode, c.hide(err)))
 	}
 	return failure{}, nil
 }
@@ -165,9 +167,17 @@ func hopeless(err error) bool {
 
 func (c *Client) unreachable(r call, sent bool, err error) error {
 	if sent && !r.repeatable {
-		return fmt.Errorf("%s: no answer came, so it may have been carried out or not: look before you repeat it: %w", r, c.hide(err))
+		return fmt.Errorf("%s: no answer came, so %s: %w", r, lookFirst, c.hide(err))
 	}
 	return fmt.Errorf("%s: Meta's Graph API at %s did not answer: %w", r, c.base.Host, c.hide(err))
+}
+
+// undecided is the error of an answer that says too little of what became of c.
+func (c call) undecided(err error) error {
+	if c.repeatable {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, lookFirst)
 }
 
 // hide keeps the token out of an error of net/http, whose URL may hold it.

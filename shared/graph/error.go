@@ -25,6 +25,10 @@ type Error struct {
 	TraceID     string // fbtrace_id: Meta's support asks for it
 	Transient   bool   // Meta says that another try may succeed
 
+	// Undecided says that the call must not happen twice, and that Meta may have
+	// carried it out nevertheless.
+	Undecided bool
+
 	// Meaning is what it means and what to do; empty if that is not known.
 	Meaning string
 	// RetryAfter is how long Meta asks to wait; 0 if it does not say.
@@ -48,7 +52,10 @@ func (e *Error) Error() string {
 		}
 	}
 	b.WriteString(said)
-	if e.Meaning != "" {
+	switch {
+	case e.Undecided: // what it means would be to try again
+		b.WriteString(" — Meta failed, and " + lookFirst)
+	case e.Meaning != "":
 		b.WriteString(" — " + e.Meaning)
 	}
 	if e.RetryAfter > 0 {
@@ -59,6 +66,9 @@ func (e *Error) Error() string {
 	}
 	return b.String()
 }
+
+// lookFirst is what to do after a call that must not happen twice.
+const lookFirst = "it may have been carried out or not: look before you repeat it"
 
 // HasCode says whether err is a refusal with one of these codes.
 func HasCode(err error, codes ...int) bool {

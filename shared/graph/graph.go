@@ -9,8 +9,9 @@
 // publish, deprecate, send) only when Meta surely has not carried them out. A
 // refusal is an *Error that says what it means and what to do.
 //
-// The token travels in the Authorization header only, is sent to no other host
-// and stands in no error. Sources: Meta's pages "Flows API", "WhatsApp Business
+// The token travels in the Authorization header, is sent to no other host and
+// stands in no error. Only DebugToken has it in its URL too, because that is the
+// parameter by which Meta is asked about a token. Sources: Meta's pages "Flows API", "WhatsApp Business
 // Encryption", "Sending a Flow", "Graph API: Error handling, Rate limits,
 // Paginated results".
 package graph

@@ -264,6 +264,37 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+func TestRecipients(t *testing.T) {
+	for from, want := range map[string]string{
+		"+49 151 (234)-5678":     "491512345678",
+		"4915112345678":          "4915112345678",
+		" +1 555-078-3881 ":      "15550783881",
+		"+49\u00a0151\u00a02345": "491512345",
+		"US.1349120865530":       "US.1349120865530",
+		"US.ENT.11815799212":     "US.ENT.11815799212",
+	} {
+		if got, err := graph.RecipientID(from); got != want || err != nil {
+			t.Errorf("%q is %q, %v, expected %q", from, got, err, want)
+		}
+	}
+	for from, want := range map[string]string{
+		"":                   "neither a phone number",
+		"+49 (0)151 9876543": "leave it out",
+		"0049 151 9876543":   "begins with 0",
+		"0151 9876543":       "begins with 0",
+		"+0151 9876543":      "begins with 0",
+		"49+1519876543":      "neither a phone number",
+		"491519876543/9":     "neither a phone number",
+		"1234567890123456":   "neither a phone number",
+		"us.1349120865530":   "neither a phone number",
+		"US.../../messages":  "neither a phone number",
+	} {
+		if got, err := graph.RecipientID(from); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "9876543") && !strings.Contains(err.Error(), "+4915119876543") {
+			t.Errorf("%q: %q, %v, expected %q", from, got, err, want)
+		}
+	}
+}
+
 func TestWhatIsTriedAgain(t *testing.T) {
 	busy := graphtest.Failure{Status: 503, Code: 2, Message: "down"}
 	limited := graphtest.Failure{Status: 400, Code: 80007, Message: "rate"}
@@ -284,6 +315,8 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		{"not after a refusal", []graphtest.Failure{{Status: 400, Code: 100, Message: "no"}}, false, 1, nil, "no"},
 		{"a write, after a rate limit", []graphtest.Failure{limited, {Status: 429, Code: 130429, Message: "x"}, {Status: 400, Code: 4, Message: "x"}}, true, 4, []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}, ""},
 		{"a write, not after 5xx", []graphtest.Failure{{Status: 500, Code: 2, Message: "down", CarriedOut: true}}, true, 1, nil, "code 2"},
+		{"a write, not after an answer that says nothing", []graphtest.Failure{{Status: 200, Body: "<html>", CarriedOut: true}}, true, 1, nil, "look before you repeat it"},
+		{"a write that Meta refused", []graphtest.Failure{{Status: 400, Code: 100, Message: "no"}}, true, 1, nil, "code 100: no"},
 		{"a write, not after a broken connection", []graphtest.Failure{{Hangup: true, CarriedOut: true}}, true, 1, nil, "carried out or not"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -307,6 +340,26 @@ func TestWhatIsTriedAgain(t *testing.T) {
 				t.Errorf("%d calls with pauses %v, expected %d and %v", n, s.paused, c.calls, c.paused)
 			}
 		})
+	}
+}
+
+// Whoever read "try again" would send the message twice.
+func TestAnErrorOfWhatMayHaveBeenCarriedOutDoesNotSayToTryAgain(t *testing.T) {
+	s := start(t)
+	flow := s.AddFlow(waba, graphtest.Flow{Name: "survey", Status: graph.Published, JSON: []byte(plainFlow)})
+	for _, failure := range []graphtest.Failure{
+		{Status: 500, Code: 2, Message: "down", CarriedOut: true}, {Status: 503, Code: 131016, Message: "overloaded"}, {Status: 400, Code: 1, Message: "unknown"},
+		{Status: 502, Body: "<html>"}, {Status: 200, Body: "<html>", CarriedOut: true}, {Hangup: true, CarriedOut: true},
+	} {
+		before := len(s.Log())
+		s.Fail("POST "+phone+"/messages", failure)
+		_, err := s.client(t, token).SendFlow(t.Context(), phone, graph.FlowMessage{To: "4915112345678", Body: "b", CTA: "c", FlowID: flow, Token: "t", Action: "navigate"})
+		if err == nil || !strings.Contains(err.Error(), "it may have been carried out or not: look before you repeat it") || strings.Contains(err.Error(), "try again") {
+			t.Errorf("%+v: %v", failure, err)
+		}
+		if n := len(s.Log()) - before; n != 1 {
+			t.Errorf("%+v: sent %d times", failure, n)
+		}
 	}
 }
 

@@ -112,9 +112,13 @@ func (c *Client) send(ctx context.Context, phoneNumber, to string, message map[s
 	if err := checkID("phone number", phoneNumber); err != nil {
 		return "", err
 	}
-	key, to, err := recipient(to)
+	to, err := RecipientID(to)
 	if err != nil {
 		return "", err
+	}
+	key := "to"
+	if strings.Contains(to, ".") { // a business-scoped user id
+		key = "recipient"
 	}
 	message["messaging_product"], message["recipient_type"], message[key] = "whatsapp", "individual", to
 	var answer struct {
@@ -131,18 +135,26 @@ func (c *Client) send(ctx context.Context, phoneNumber, to string, message map[s
 	return answer.Messages[0].ID, nil
 }
 
-// recipient is under which key, and in which form, Meta takes a user: a number
-// of digits under "to", a business-scoped user id (CC.…) under "recipient".
-func recipient(to string) (key, id string, err error) {
+// RecipientID is a recipient in the form in which Meta takes it, and names it in
+// webhooks: a phone number is digits from the country code on, a business-scoped
+// user id (CC.…) is as it is. What would reach another number, or none, is refused.
+func RecipientID(to string) (string, error) {
+	to = strings.TrimSpace(to)
 	if len(to) > 3 && to[2] == '.' && isLetter(to[0]) && isLetter(to[1]) && strings.Trim(to[3:], alphanumeric+".") == "" && len(to) <= 200 {
-		return "recipient", to, nil
+		return to, nil
 	}
-	digits := strings.NewReplacer(" ", "", "-", "", "(", "", ")", "", "+", "").Replace(to)
+	// Neither the number nor a part of it is repeated: it is personal data.
+	if strings.Contains(to, "(0)") {
+		return "", errors.New("the recipient is a phone number with (0), which is dialled within its country only: leave it out, as in +4915112345678")
+	}
+	digits := strings.NewReplacer(" ", "", "\u00a0", "", "-", "", "(", "", ")", "").Replace(strings.TrimPrefix(to, "+"))
 	if strings.Trim(digits, "0123456789") != "" || len(digits) < 5 || len(digits) > 15 {
-		// The number is personal data and not repeated.
-		return "", "", errors.New("the recipient is neither a phone number with its country code, such as +4915112345678, nor a business-scoped user id, such as US.1349120865530")
+		return "", errors.New("the recipient is neither a phone number with its country code, such as +4915112345678, nor a business-scoped user id, such as US.1349120865530")
 	}
-	return "to", digits, nil
+	if digits[0] == '0' { // no country code does
+		return "", errors.New("the recipient is a phone number that begins with 0: begin with its country code, without 00 and without the 0 of dialling within the country, as in +4915112345678")
+	}
+	return digits, nil
 }
 
 const alphanumeric = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

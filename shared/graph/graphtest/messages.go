@@ -173,7 +173,7 @@ func (m *sentMessage) templateOf(sent *Message) error {
 				}
 				sent.Body += p.Text + ";"
 			}
-		case c.Type == "button" && c.SubType == "flow" && c.Index != "" && len(c.Parameters) == 1 && c.Parameters[0].Type == "action" && c.Parameters[0].Action != nil:
+		case c.Type == "button" && c.SubType == "flow" && c.Index != "" && strings.Trim(c.Index, "0123456789") == "" && len(c.Parameters) == 1 && c.Parameters[0].Type == "action" && c.Parameters[0].Action != nil:
 			sent.Token = c.Parameters[0].Action.Token
 			sent.Data = encode(c.Parameters[0].Action.Data)
 		default:

@@ -62,6 +62,8 @@ type Failure struct {
 	CarriedOut bool
 	// Hangup closes the connection instead of answering.
 	Hangup bool
+	// Hold delays the answer until it is closed, or the client is gone.
+	Hold <-chan struct{}
 }
 
 // Server is the API. Its methods are for concurrent use.
@@ -189,6 +191,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 
+	if failure != nil && failure.Hold != nil {
+		select {
+		case <-failure.Hold:
+		case <-r.Context().Done():
+		}
+	}
 	maps.Copy(w.Header(), s.Header)
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 	var no *refused

@@ -27,6 +27,9 @@ func TestTheServerIsStrict(t *testing.T) {
 	message := func(parameters string) string {
 		return `{"messaging_product":"whatsapp","recipient_type":"individual","to":"491511234567","type":"interactive","interactive":{"type":"flow","body":{"text":"b"},"action":{"name":"flow","parameters":{` + parameters + `}}}}`
 	}
+	template := func(components string) string {
+		return `{"messaging_product":"whatsapp","recipient_type":"individual","to":"491511234567","type":"template","template":{"name":"ask","language":{"code":"de"},"components":[` + components + `]}}`
+	}
 	for _, c := range []struct {
 		name, method, path, kind, body string
 		token                          string // "-": none
@@ -58,6 +61,10 @@ func TestTheServerIsStrict(t *testing.T) {
 		{"a message version as a number", "POST", "v25.0/2/messages", object, message(`"flow_message_version":3`), "", 400, "cannot unmarshal number"},
 		{"a draft as published", "POST", "v25.0/2/messages", object, message(`"flow_message_version":"3","flow_id":"` + flow + `","flow_cta":"c","mode":"published","flow_action":"navigate"`), "", 400, "the flow is DRAFT"},
 		{"data with data_exchange", "POST", "v25.0/2/messages", object, message(`"flow_message_version":"3","flow_id":"` + flow + `","flow_cta":"c","mode":"draft","flow_action":"data_exchange","flow_action_payload":{"screen":"A"}`), "", 400, "must not be given"},
+		{"a template's button without an index", "POST", "v25.0/2/messages", object, template(`{"type":"button","sub_type":"flow","parameters":[{"type":"action","action":{"flow_token":"t"}}]}`), "", 400, "132012"},
+		{"a template's index in words", "POST", "v25.0/2/messages", object, template(`{"type":"button","sub_type":"flow","index":"first","parameters":[{"type":"action","action":{"flow_token":"t"}}]}`), "", 400, "132012"},
+		{"a template's index as a number", "POST", "v25.0/2/messages", object, template(`{"type":"button","sub_type":"flow","index":0,"parameters":[]}`), "", 400, "cannot unmarshal number"},
+		{"a template's token in another place", "POST", "v25.0/2/messages", object, template(`{"type":"button","sub_type":"flow","index":"0","parameters":[{"type":"payload","flow_token":"t"}]}`), "", 400, "unknown field"},
 		{"a recipient of letters", "POST", "v25.0/2/messages", object, strings.Replace(message(`"flow_message_version":"3"`), "491511234567", "+49 151", 1), "", 400, "no phone number"},
 	} {
 		request, err := http.NewRequestWithContext(t.Context(), c.method, s.URL()+"/"+c.path, strings.NewReader(c.body))

@@ -174,14 +174,31 @@ func (c metaNumbers) Run(p *process) error {
 			return err
 		}
 		if c.JSON {
-			return writeJSON(p.stdout, all)
+			return errors.Join(writeJSON(p.stdout, all), refusedNumbers(all))
 		}
 		rows := make([][]string, len(all))
 		for i, n := range all {
 			rows[i] = []string{n.ID, n.Display, n.Name, n.Verification, n.Status, n.Quality, n.Key}
 		}
-		return printTable(p.stdout, []string{"PHONE NUMBER ID", "NUMBER", "NAME", "VERIFIED", "STATUS", "QUALITY", "PUBLIC KEY"}, rows)
+		if err := printTable(p.stdout, []string{"PHONE NUMBER ID", "NUMBER", "NAME", "VERIFIED", "STATUS", "QUALITY", "PUBLIC KEY"}, rows); err != nil {
+			return err
+		}
+		return refusedNumbers(all)
 	})
+}
+
+// refusedNumbers is an error when Meta did not tell the key of some number.
+func refusedNumbers(all []meta.Number) error {
+	refused, why := 0, ""
+	for _, n := range all {
+		if n.Refused != "" {
+			refused, why = refused+1, n.Refused
+		}
+	}
+	if refused == 0 {
+		return nil
+	}
+	return fmt.Errorf("the public key of %d of %d numbers is not known: %s", refused, len(all), why)
 }
 
 type metaHealth struct{ metaFlags }
@@ -190,14 +207,14 @@ type metaHealth struct{ metaFlags }
 // error.
 func (c metaHealth) Run(p *process) error {
 	return c.withMeta(p, func(s *metaSession) error {
-		all, err := meta.Conditions(s.ctx, s.graph, s.account, time.Now())
-		if err != nil {
-			return err
+		all, stopped := meta.Conditions(s.ctx, s.graph, s.account, time.Now())
+		if len(all) == 0 {
+			return stopped
 		}
 		bad := 0
 		rows := [][]string{}
 		for _, h := range all {
-			if h.CanSend == graph.HealthBlocked || h.Kind == "token" && h.CanSend != graph.Available {
+			if h.Bad() {
 				bad++
 			}
 			rows = append(rows, []string{h.Kind, h.ID, h.Name, h.Status, h.CanSend})
@@ -205,12 +222,13 @@ func (c metaHealth) Run(p *process) error {
 				rows = append(rows, []string{"", "", "", "", problem})
 			}
 		}
+		var err error
 		if c.JSON {
 			err = writeJSON(p.stdout, all)
 		} else {
 			err = printTable(p.stdout, []string{"OF", "ID", "NAME", "STATUS", "CAN SEND"}, rows)
 		}
-		if err == nil && bad > 0 {
+		if err = errors.Join(err, stopped); err == nil && bad > 0 {
 			err = fmt.Errorf("%d of %d cannot send as they should", bad, len(all))
 		}
 		return err

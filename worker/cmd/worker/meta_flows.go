@@ -37,6 +37,13 @@ func (f metaFolder) withSite(p *process, dryRun bool, do func(*metaSession, *met
 		return err
 	}
 	return f.withMeta(p, func(s *metaSession) error {
+		if !dryRun {
+			release, err := meta.Alone(f.Dir)
+			if err != nil {
+				return err
+			}
+			defer release()
+		}
 		lock, err := meta.OpenLock(f.Dir, f.Env, s.account)
 		if err != nil {
 			return err
@@ -107,7 +114,7 @@ type metaPush struct {
 	Category  []string `placeholder:"SURVEY" help:"Categories of flows that are created, separated by commas. Default OTHER."`
 	Adopt     bool     `help:"Put flows in the place of those of the same name at Meta that the lock file does not know."`
 	Overwrite bool     `help:"Also over what was changed at Meta since the last push."`
-	Force     bool     `help:"Also flows that our validator refuses."`
+	Force     bool     `help:"Also flows that our validator refuses, and over a published flow a version that is frozen."`
 	DryRun    bool     `help:"Only say what would be done."`
 }
 
@@ -130,7 +137,10 @@ func (c metaPush) Run(p *process) error {
 		if c.Endpoint != "" {
 			site.Lock.Endpoint = c.Endpoint
 		}
-		options := meta.PushOptions{Categories: c.Category, Adopt: c.Adopt, Overwrite: c.Overwrite}
+		if err := onePlaceEach(site.Lock.Endpoint, flows); err != nil {
+			return err
+		}
+		options := meta.PushOptions{Categories: c.Category, Adopt: c.Adopt, Overwrite: c.Overwrite, Force: c.Force}
 		if options.App, err = s.app(); err != nil {
 			return err
 		}
@@ -152,6 +162,24 @@ func (c metaPush) check() error {
 		return fmt.Errorf("--endpoint is %q, expected a URL such as https://flows.example.com/flows/endpoint/{flow}", c.Endpoint)
 	}
 	return nil
+}
+
+// onePlaceEach refuses one endpoint for several flows: requests do not say of
+// which flow they are, so that the edge would answer all as one.
+func onePlaceEach(endpoint string, flows []meta.Local) error {
+	if endpoint == "" || strings.Contains(endpoint, "{flow}") {
+		return nil
+	}
+	var asking []string
+	for _, l := range flows {
+		if meta.ReadHead(l.JSON).AsksEndpoint() {
+			asking = append(asking, l.Name)
+		}
+	}
+	if len(asking) < 2 {
+		return nil
+	}
+	return fmt.Errorf("the endpoint %s is the same for %s, of which its requests do not tell: put {flow} where the name belongs, or push each with an --endpoint of its own", endpoint, strings.Join(asking, ", "))
 }
 
 // validate refuses what Meta would, before anything is sent.

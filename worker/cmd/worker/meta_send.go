@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +38,7 @@ type metaSend struct {
 	Param    []string `sep:"none" help:"Parameter of the template's body; repeat it, in order."`
 	Button   int      `help:"Index of the template's flow button, from 0."`
 
-	User    string        `help:"Who this is to your systems: user.id in logic.yaml. Default: the number."`
+	User    string        `help:"Who this is to your systems: user.id in logic.yaml. Default: the recipient, as webhooks name it."`
 	Name    string        `help:"What to call the user: user.name in logic.yaml."`
 	Expires time.Duration `default:"72h" help:"How long the token is valid. Meta advises 2 to 3 days."`
 
@@ -54,7 +56,8 @@ const longestToken = 30 * 24 * time.Hour
 // whoever has it is the user.
 type sending struct {
 	Message  string `json:"message_id,omitempty"`
-	Flow     string `json:"flow"`
+	Flow     string `json:"flow"`      // the name that the token carries; empty: none
+	Name     string `json:"flow_name"` // at Meta
 	FlowID   string `json:"flow_id"`
 	Action   string `json:"flow_action,omitempty"` // of a template it stands in the template
 	Screen   string `json:"screen,omitempty"`
@@ -69,6 +72,11 @@ func (c metaSend) Run(p *process) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	recipient, err := graph.RecipientID(c.To)
+	if err != nil {
+		return err
+	}
+	c.To = recipient
 	data, err := c.data(p)
 	if err != nil {
 		return err
@@ -92,7 +100,7 @@ func (c metaSend) Run(p *process) error {
 		case graph.Blocked:
 			return fmt.Errorf("the flow %s is blocked, because its endpoint failed too often: `worker meta health` says more", f.ID)
 		}
-		out := sending{Flow: name, FlowID: f.ID, Signed: len(secret) > 0, DryRun: c.DryRun}
+		out := sending{Flow: name, Name: f.Name, FlowID: f.ID, Signed: len(secret) > 0, DryRun: c.DryRun}
 		if c.Template != "" {
 			out.Template = c.Template + " (" + c.Language + ")"
 		} else {
@@ -159,19 +167,24 @@ func (c metaSend) data(p *process) (map[string]json.RawMessage, error) {
 // carries.
 func (c metaSend) find(s *metaSession) (f *graph.Flow, name string, err error) {
 	if c.Dir != "" {
-		id, err := lockedFlow(c.Dir, c.Env, s.account, c.Flow)
-		if err != nil {
+		var id string
+		if id, err = lockedFlow(c.Dir, c.Env, s.account, c.Flow); err != nil {
 			return nil, "", err
 		}
 		f, err = s.graph.Flow(s.ctx, id)
-		return f, c.Flow, err
+	} else {
+		f, err = meta.FindFlow(s.ctx, s.graph, s.account, c.Flow)
 	}
-	if f, err = meta.FindFlow(s.ctx, s.graph, s.account, c.Flow); err != nil {
+	if err != nil {
 		return nil, "", err
 	}
 	name = meta.EndpointName(f.EndpointURI)
-	if name == "" && strings.Trim(c.Flow, "0123456789") != "" {
+	switch {
+	case name != "": // what the edge takes for the name, whatever else it is called
+	case c.Dir != "":
 		name = c.Flow
+	case f.DataAPIVersion == "" && strings.Trim(c.Flow, "0123456789") != "":
+		name = c.Flow // no edge will see it
 	}
 	return f, name, nil
 }
@@ -184,7 +197,7 @@ func (c metaSend) token(secret []byte, name string) (string, time.Time, error) {
 	}
 	claims := flowtoken.Claims{Flow: name, User: c.User, Name: c.Name, Expires: expires, Version: c.version()}
 	if claims.User == "" {
-		claims.User = strings.NewReplacer("+", "", " ", "", "-", "", "(", "", ")", "").Replace(c.To)
+		claims.User = c.To
 	}
 	token, err := flowtoken.Mint(secret, claims, rand.Reader)
 	return token, expires, err
@@ -198,10 +211,16 @@ func (c metaSend) version() string {
 	}
 	folder := filepath.Join(c.Dir, c.Flow)
 	text, err := os.ReadFile(filepath.Join(folder, "flow.json"))
-	if err != nil {
-		return ""
+	var rules []byte
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // a flow that is one file has no logic
+		text, err = os.ReadFile(folder + ".json")
+	case err == nil:
+		rules, _, err = flow.ReadLogic(os.DirFS(folder), ".")
 	}
-	rules, _, _ := flow.ReadLogic(os.DirFS(folder), ".") // what is wrong with it, flows load says
+	if err != nil {
+		return "" // flows load says what is wrong with it
+	}
 	_, hash, err := flow.EncodeDocument(text, rules)
 	if err != nil {
 		return ""
@@ -250,8 +269,13 @@ func (c metaSend) print(p *process, f *graph.Flow, out sending) error {
 	if out.Signed {
 		token = "signed, valid until " + out.Expires
 	}
-	if err := said(p, nil, "%s\n  flow   %s %s (%s)\n  opens  with %s\n  token  %s\n", what, plain(out.Flow), f.ID, plain(f.Status), plain(opens), token); err != nil {
+	if err := said(p, nil, "%s\n  flow   %s %s (%s)\n  opens  with %s\n  token  %s\n", what, plain(cmp.Or(out.Flow, out.Name)), f.ID, plain(f.Status), plain(opens), token); err != nil {
 		return err
+	}
+	if out.Signed && out.Flow == "" {
+		if err := said(p, nil, "  note: the token is good for any flow: the end of the endpoint's path does not say what the edge calls this one; --dir does\n"); err != nil {
+			return err
+		}
 	}
 	if f.Status == graph.Throttled {
 		return said(p, nil, "  note: the flow is throttled to 10 messages an hour: `worker meta health` says why\n")

@@ -397,10 +397,14 @@ func TestACreationWithoutAnAnswerIsNotRepeated(t *testing.T) {
 	if n := len(s.Writes()); n != 1 {
 		t.Errorf("%d calls", n)
 	}
-	fails(t, env, "which the lock file does not know", "meta", "flows", "push", dir)
-	well(t, env, "meta", "flows", "push", dir, "--adopt")
-	if f := s.FlowNamed("survey"); string(f.JSON) != goodFlow {
+	made := s.FlowNamed("survey").ID
+	contains(t, well(t, env, "meta", "flows", "push", dir, "--dry-run"), "would take over "+made)
+	contains(t, well(t, env, "meta", "flows", "push", dir), "take over "+made+` ("survey"), whose creation broke off`)
+	if f := s.FlowNamed("survey"); string(f.JSON) != goodFlow || f.ID != made {
 		t.Errorf("%+v", f)
+	}
+	if n := creations(s); n != 1 {
+		t.Errorf("it was created %d times", n)
 	}
 }
 

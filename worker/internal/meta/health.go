@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,8 +13,11 @@ import (
 // Number is a phone number with the public key Meta holds for it.
 type Number struct {
 	graph.Number
-	// Key is VALID, MISMATCH or, if none was set, NONE.
+	// Key is VALID, MISMATCH, if none was set NONE, and UNKNOWN if Meta refused to
+	// tell.
 	Key string `json:"public_key"`
+	// Refused is why it did.
+	Refused string `json:"refused,omitempty"`
 }
 
 // Numbers lists the phone numbers of an account.
@@ -25,11 +29,15 @@ func Numbers(ctx context.Context, c *graph.Client, account string) ([]Number, er
 	all := make([]Number, len(numbers))
 	for i, n := range numbers {
 		key, err := c.GetPublicKey(ctx, n.ID)
-		if err != nil {
+		var refused *graph.Error
+		if err != nil && !errors.As(err, &refused) {
 			return nil, err
 		}
 		all[i] = Number{Number: n, Key: key.Signature}
-		if key.PEM == "" {
+		switch {
+		case err != nil:
+			all[i].Key, all[i].Refused = unknown, err.Error()
+		case key.PEM == "":
 			all[i].Key = "NONE"
 		}
 	}
@@ -42,12 +50,22 @@ type Condition struct {
 	ID       string   `json:"id"`
 	Name     string   `json:"name,omitempty"`
 	Status   string   `json:"status,omitempty"` // of a flow or number
-	CanSend  string   `json:"can_send_message"` // AVAILABLE, LIMITED, BLOCKED; of a token too
+	CanSend  string   `json:"can_send_message"` // AVAILABLE, LIMITED, BLOCKED, UNKNOWN; of a token too
 	Problems []string `json:"problems"`         // what is wrong, with what to do
+	// Refused says that Meta did not tell, for the reason in Problems.
+	Refused bool `json:"refused,omitempty"`
+}
+
+// unknown is what Meta does not tell.
+const unknown = "UNKNOWN"
+
+// Bad says whether something does not work as it should, or may not.
+func (c *Condition) Bad() bool {
+	return c.CanSend == graph.HealthBlocked || c.Kind == "token" && c.CanSend != graph.Available || c.Refused
 }
 
 // Conditions are the health of the token, the account, its numbers and its flows
-// that are not deprecated.
+// that are not deprecated. What was found before an error comes with it.
 func Conditions(ctx context.Context, c *graph.Client, account string, now time.Time) ([]Condition, error) {
 	token, err := tokenCondition(ctx, c, now)
 	if err != nil {
@@ -57,21 +75,30 @@ func Conditions(ctx context.Context, c *graph.Client, account string, now time.T
 	if token.CanSend == graph.HealthBlocked {
 		return all, nil // the other calls would only say the same
 	}
-	h, err := c.HealthStatus(ctx, account)
-	if err != nil {
+	ask := func(kind, id, name, status string) error {
+		h, err := c.HealthStatus(ctx, id)
+		var refused *graph.Error
+		if err != nil && !errors.As(err, &refused) {
+			return err
+		}
+		one := condition(kind, id, name, status, h)
+		if err != nil {
+			one.Refused, one.Problems = true, []string{err.Error()}
+		}
+		all = append(all, one)
+		return nil
+	}
+	if err := ask("account", account, "", ""); err != nil {
 		return all, err
 	}
-	all = append(all, condition("account", account, "", "", h))
 	numbers, err := c.Numbers(ctx, account)
 	if err != nil {
 		return all, err
 	}
 	for _, n := range numbers {
-		h, err := c.HealthStatus(ctx, n.ID)
-		if err != nil {
+		if err := ask("number", n.ID, n.Display, n.Status); err != nil {
 			return all, err
 		}
-		all = append(all, condition("number", n.ID, n.Display, n.Status, h))
 	}
 	flows, err := c.Flows(ctx, account)
 	if err != nil {
@@ -81,11 +108,9 @@ func Conditions(ctx context.Context, c *graph.Client, account string, now time.T
 		if f.Status == graph.Deprecated {
 			continue
 		}
-		h, err := c.HealthStatus(ctx, f.ID)
-		if err != nil {
+		if err := ask("flow", f.ID, f.Name, f.Status); err != nil {
 			return all, err
 		}
-		all = append(all, condition("flow", f.ID, f.Name, f.Status, h))
 	}
 	return all, nil
 }
@@ -120,7 +145,7 @@ func tokenCondition(ctx context.Context, c *graph.Client, now time.Time) (Condit
 // condition reads Meta's health of one object. What Meta says of others, such as
 // the business of a number, belongs to it too: a message needs them all.
 func condition(kind, id, name, status string, h *graph.Health) Condition {
-	c := Condition{Kind: kind, ID: id, Name: name, Status: status, CanSend: "UNKNOWN", Problems: []string{}}
+	c := Condition{Kind: kind, ID: id, Name: name, Status: status, CanSend: unknown, Problems: []string{}}
 	if h == nil {
 		return c
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -32,6 +33,9 @@ type Lock struct {
 	// flow's name.
 	Endpoint string            `json:"endpoint,omitempty"`
 	Flows    map[string]*Entry `json:"flows"`
+	// Begun are flows whose creation was begun and has no end yet: our name, and
+	// the one at Meta.
+	Begun map[string]string `json:"begun,omitempty"`
 
 	file string
 }
@@ -64,7 +68,7 @@ func OpenLock(dir, environment, account string) (*Lock, error) {
 	if !environmentForm.MatchString(environment) {
 		return nil, fmt.Errorf("the environment is %q, expected letters, digits, dashes and underscores", environment)
 	}
-	l := &Lock{Version: lockVersion, Account: account, Flows: map[string]*Entry{}, file: LockFile(dir, environment)}
+	l := &Lock{Version: lockVersion, Account: account, Flows: map[string]*Entry{}, Begun: map[string]string{}, file: LockFile(dir, environment)}
 	text, err := os.ReadFile(l.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return l, nil
@@ -91,6 +95,7 @@ func OpenLock(dir, environment, account string) (*Lock, error) {
 		l.Flows[name] = entry
 	}
 	l.Endpoint = read.Endpoint
+	maps.Copy(l.Begun, read.Begun)
 	return l, nil
 }
 

@@ -155,6 +155,33 @@ func TestALockFileIsWrittenInOneStepAndReadBack(t *testing.T) {
 	}
 }
 
+func TestTwoDoNotWorkInOneFolder(t *testing.T) {
+	dir := t.TempDir()
+	release, err := Alone(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Alone(dir); err == nil || !strings.Contains(err.Error(), "another `worker meta` is at work in "+dir) {
+		t.Errorf("a second one: %v", err)
+	}
+	elsewhere, err := Alone(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere()
+	release()
+	if release, err = Alone(dir); err != nil {
+		t.Fatalf("after the first one: %v", err)
+	}
+	release()
+	if _, err := Alone(filepath.Join(dir, "nowhere")); err == nil {
+		t.Error("a folder that is not there")
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("it leaves %v, %v", entries, err)
+	}
+}
+
 func TestNamesOfFoldersAndEndpoints(t *testing.T) {
 	for from, want := range map[string]string{
 		"survey": "survey", "Book a table!": "Book-a-table", "../../etc/passwd": "etc-passwd", ".hidden": "hidden", "漢字": "", "Ünï code 2": "n-code-2", "a_b.c": "a_b.c",

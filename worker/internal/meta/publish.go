@@ -83,20 +83,9 @@ func (s *Site) Checks(ctx context.Context, l Local, f *graph.Flow) ([]Check, err
 	if !head.AsksEndpoint() {
 		return checks, nil
 	}
-	valid := ""
-	for _, n := range numbers {
-		key, err := s.Graph.GetPublicKey(ctx, n.ID)
-		if err != nil {
-			return checks, err
-		}
-		if key.Signature == graph.SignatureValid {
-			valid = n.ID
-			break
-		}
-	}
-	says := "no number has one"
-	if valid != "" {
-		says = "VALID on " + valid
+	signed, says, err := s.signedKey(ctx, numbers)
+	if err != nil {
+		return checks, err
 	}
 	apps, err := s.Graph.SubscribedApps(ctx, s.Account)
 	if err != nil {
@@ -107,11 +96,31 @@ func (s *Site) Checks(ctx context.Context, l Local, f *graph.Flow) ([]Check, err
 		linked = f.Application.ID
 	}
 	return append(checks,
-		check("public key with a valid signature", valid != "", says, "register the key of the edge for the number"),
+		check("public key with a valid signature", signed, says, "register the key of the edge for the number"),
 		check("endpoint URI", f.EndpointURI != "" || !head.hasEndpointURI(), orNone(f.EndpointURI), "push with --endpoint"),
 		check("linked app", f.Application != nil, linked, "set META_APP_ID and push"),
 		check("account subscribed to webhooks", len(apps) > 0, fmt.Sprintf("%d apps", len(apps)), "worker meta subscribe"),
 	), nil
+}
+
+// signedKey looks for a number with a public key whose signature is valid. A
+// number of which Meta tells nothing, such as one that is not registered, is not
+// the one.
+func (s *Site) signedKey(ctx context.Context, numbers []graph.Number) (found bool, says string, err error) {
+	says = "no number has one"
+	for _, n := range numbers {
+		key, err := s.Graph.GetPublicKey(ctx, n.ID)
+		var refused *graph.Error
+		switch {
+		case errors.As(err, &refused):
+			says = fmt.Sprintf("no number has one, as far as Meta tells (%v)", err)
+		case err != nil:
+			return false, "", err
+		case key.Signature == graph.SignatureValid:
+			return true, "VALID on " + n.ID, nil
+		}
+	}
+	return false, says, nil
 }
 
 func check(name string, ok bool, says, fix string) Check {
@@ -144,14 +153,21 @@ func (s *Site) Deprecate(ctx context.Context, name string, former bool) (Result,
 	}
 	for _, id := range ids {
 		f, err := s.Graph.Flow(ctx, id)
+		if former && graph.NotFound(err) {
+			r.note("%s is not at Meta any more", id)
+			continue
+		}
 		if err != nil {
 			return r, err
 		}
-		switch f.Status {
-		case graph.Deprecated:
+		switch {
+		case f.Status == graph.Deprecated:
 			r.note("%s is deprecated already", id)
 			continue
-		case graph.Draft:
+		case f.Status == graph.Draft && former:
+			r.note("%s is a draft, which cannot be deprecated: delete it in WhatsApp Manager if nobody needs it", id)
+			continue
+		case f.Status == graph.Draft:
 			return r, fmt.Errorf("%s is a draft, which cannot be deprecated: delete it in WhatsApp Manager if nobody needs it", id)
 		}
 		if !s.DryRun {

@@ -54,6 +54,9 @@ func (s *Site) wanted(all []graph.Flow, names []string) ([]pullOne, error) {
 		if name == "" {
 			name, known = folderName(f.Name), false
 		}
+		if name == "" { // it is in another alphabet
+			name = "flow-" + f.ID
+		}
 		switch {
 		case len(names) > 0 && !slices.Contains(names, name):
 			continue
@@ -61,8 +64,6 @@ func (s *Site) wanted(all []graph.Flow, names []string) ([]pullOne, error) {
 			continue
 		case !known && s.Lock.Flows[name] != nil:
 			continue // a flow of the same name is another one in the lock: this one is older
-		case name == "":
-			return nil, fmt.Errorf("the flow %s has a name, %q, of which no folder's name can be made: rename it at Meta", f.ID, f.Name)
 		case byName[name] != "":
 			return nil, fmt.Errorf("the flows %s and %s would both be in the folder %s: rename one at Meta", byName[name], f.ID, name)
 		}

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ type PushOptions struct {
 	Categories []string // of flows that are created
 	Adopt      bool     // take over a flow of the same name that the lock does not know
 	Overwrite  bool     // also what was changed at Meta since the last push
+	Force      bool     // also a version that cannot be published over a flow that is
 }
 
 // Pushed is what became of a flow.
@@ -51,13 +53,19 @@ func (s *Site) push(ctx context.Context, l Local, o PushOptions, p *Pushed) erro
 	}
 	p.ID, p.Status = entry.ID, at.Status
 	hash := Hash(l.JSON)
-	if at.hash == hash {
+	differs := at.hash != hash
+	// In another layout Meta's errors stand at other lines than here.
+	misplaced := !differs && len(at.ValidationErrors) > 0 && at.Status == graph.Draft && !bytes.Equal(at.json, l.JSON)
+	if !differs && !misplaced {
 		p.Errors = append(p.Errors, at.ValidationErrors...)
 	}
 	if drifted := entry.JSON != "" && at.hash != entry.JSON && at.hash != hash; drifted && !o.Overwrite {
 		return fmt.Errorf("the flow was changed at Meta since the last push (%s is there, %s was pushed): look at it with diff, take it over with pull, or push over it with --overwrite", short(at.hash), short(entry.JSON))
 	}
-	if at.hash != hash {
+	if err := frozen(l, at, o); differs && err != nil {
+		return err
+	}
+	if differs || misplaced {
 		entry, at, err = s.upload(ctx, l, entry, at, p)
 	} else if entry.JSON != hash && !s.DryRun {
 		entry.JSON = hash
@@ -72,8 +80,21 @@ func (s *Site) push(ctx context.Context, l Local, o PushOptions, p *Pushed) erro
 	return s.save() // the endpoint, which may be all that is new
 }
 
+// frozen refuses to make a draft of a live flow that could not be published again.
+func frozen(l Local, at *remote, o PushOptions) error {
+	version := ReadHead(l.JSON).Version
+	since, _ := validate.Frozen(version)
+	if since == "" || at.Status == graph.Draft || o.Force {
+		return nil
+	}
+	return fmt.Errorf("the flow is %s, and version %s of its Flow JSON is frozen since %s: pushed, it would be a draft that Meta does not publish again: raise the version, or push it with --force", at.Status, version, since)
+}
+
 // find is the flow at Meta; its entry is nil if it is to be created.
 func (s *Site) find(ctx context.Context, l Local, o PushOptions, p *Pushed) (*Entry, *remote, error) {
+	if err := s.resume(ctx, l.Name, p); err != nil {
+		return nil, nil, err
+	}
 	entry := s.Lock.Flows[l.Name]
 	if entry != nil {
 		at, err := s.read(ctx, l.Name, entry.ID)
@@ -110,6 +131,7 @@ func (s *Site) keep(name string, entry *Entry) error {
 		return nil
 	}
 	s.Lock.Flows[name] = entry
+	delete(s.Lock.Begun, name)
 	return s.save()
 }
 
@@ -129,14 +151,12 @@ func (s *Site) create(ctx context.Context, l Local, at *remote, p *Pushed) (*Ent
 		p.do("%s", what)
 		return entry, nil
 	}
-	id, err := s.Graph.CreateFlow(ctx, s.Account, graph.NewFlow{Name: l.Name, Categories: at.Categories})
+	id, err := s.make(ctx, l.Name, graph.NewFlow{Name: l.Name, Categories: at.Categories})
 	if err != nil {
 		return nil, err
 	}
-	// Written at once: a flow that is created and forgotten could not be
-	// created again, because of its name.
 	p.do("%s", what)
-	entry.ID, at.ID = id, id
+	entry.ID, at.ID, p.ID = id, id, id
 	return entry, s.keep(l.Name, entry)
 }
 
@@ -212,7 +232,7 @@ func (s *Site) clone(ctx context.Context, l Local, entry *Entry, at *remote, p *
 	if len(categories) == 0 {
 		categories = []string{"OTHER"}
 	}
-	id, err := s.Graph.CreateFlow(ctx, s.Account, graph.NewFlow{Name: name, Categories: categories, CloneID: entry.ID})
+	id, err := s.make(ctx, l.Name, graph.NewFlow{Name: name, Categories: categories, CloneID: entry.ID})
 	if err != nil {
 		return nil, nil, fmt.Errorf("the flow %s can be neither changed nor cloned: %w", entry.ID, err)
 	}
@@ -240,6 +260,9 @@ func (s *Site) change(ctx context.Context, l Local, o PushOptions, entry *Entry,
 		err = s.Graph.UpdateFlow(ctx, entry.ID, m)
 	}
 	if graph.HasCode(err, graph.CodeFlowCannotUpdate) && at.Status != graph.Draft {
+		if no := frozen(l, at, o); no != nil { // its clone could not be published
+			return errors.Join(no, err)
+		}
 		next, copied, err := s.clone(ctx, l, entry, at, p)
 		if err != nil {
 			return err

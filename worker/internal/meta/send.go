@@ -95,18 +95,34 @@ func Open(ctx context.Context, c *graph.Client, f *graph.Flow, o Opening) (Openi
 	if err != nil {
 		return o, fmt.Errorf("the Flow JSON at Meta: %w", err)
 	}
+	entries := def.EntryScreens()
 	if o.Screen == "" {
-		o.Screen = def.EntryScreens()[0]
+		o.Screen = entries[0]
 	}
 	screen := def.Flow().Screen(o.Screen)
 	if screen == nil || !def.IsEntry(o.Screen) {
-		return o, fmt.Errorf("%q is no screen the flow can begin with, expected %s", o.Screen, strings.Join(def.EntryScreens(), " or "))
+		return o, fmt.Errorf("%q is no screen the flow can begin with, expected %s", o.Screen, strings.Join(entries, " or "))
 	}
-	return o, fits(screen, o.Data)
+	if err := fits(screen, o.Data); err != nil {
+		return o, err
+	}
+	// The phone holds what a message brings against the same rules as a reply.
+	data := o.Data
+	if data == nil {
+		data = map[string]json.RawMessage{}
+	}
+	reply, err := json.Marshal(map[string]any{"screen": o.Screen, "data": data})
+	if err == nil {
+		_, err = flow.Guard(def, &flow.Request{Action: flow.Init, Screen: o.Screen}, reply)
+	}
+	if err != nil {
+		return o, fmt.Errorf("the data given with --data do not fit the screen %s, and the phone would show an error: %w", o.Screen, err)
+	}
+	return o, nil
 }
 
-// fits refuses data that the screen does not declare, and a lack of what it
-// does: the phone would show an error instead of the screen.
+// fits refuses data that the screen does not declare, and names all that it
+// declares and the message does not bring.
 func fits(screen *flowjson.Screen, data map[string]json.RawMessage) error {
 	var missing []string
 	for _, key := range screen.Keys {

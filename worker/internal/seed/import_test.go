@@ -98,6 +98,24 @@ func TestADryRunChangesNothingAndForetellsTheImport(t *testing.T) {
 	}
 }
 
+// What reads whole tables must not be planned as what looks for a few rows: the
+// dry run would compare each webhook with each answer.
+func TestTheOldTablesAreReadAsPostgresThinksBest(t *testing.T) {
+	s := oldSite(t, 1)
+	source, err := open(t.Context(), s.pool, "public", "UTC")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.close()
+	for _, name := range []string{"enable_seqscan", "enable_hashjoin", "enable_mergejoin"} {
+		var there string
+		if err := source.tx.QueryRow(t.Context(), "SELECT current_setting($1)", name).Scan(&there); err != nil || there != "on" {
+			t.Errorf("%s is %s, %v", name, there, err)
+		}
+	}
+	s.expect("off", "SELECT current_setting('enable_hashjoin')") // what it is in the pool, or this test proves nothing
+}
+
 func TestImportingTwiceChangesNothing(t *testing.T) {
 	s := variedSite(t)
 	s.exec("DELETE FROM webhook_events WHERE received_at IS NULL") // without a time and a ledger it would be another one

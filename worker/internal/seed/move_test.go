@@ -128,6 +128,15 @@ func TestTheSecondImportBringsWhatHappenedSince(t *testing.T) {
 	}
 }
 
+// It stores sessions in one transaction and joins answers to them in the next.
+func TestAnImportThatWasKilledBetweenSessionsAndTheirAnswersJoinsThem(t *testing.T) {
+	s := oldSite(t, 2)
+	s.imports(nil)
+	s.exec("UPDATE flow_responses SET session_id = NULL, flow_id = NULL, flow = NULL WHERE wamid = 'wamid.2'") // as of one that came here, without its session
+	s.imports(nil)
+	s.expect("5e550000-0000-4000-8000-000000000002 csat-feedback", "SELECT session_id || ' ' || flow FROM flow_responses WHERE wamid = 'wamid.2'")
+}
+
 func TestOnlyWhatWasNotDeliveredIsDeliveredAndOnce(t *testing.T) {
 	s := variedSite(t)
 	pending := func(c *Config) { c.DeliverPending = true }
@@ -189,6 +198,13 @@ func TestWhatIsNoInstallationOrIsInUseIsLeftAlone(t *testing.T) {
 		other := testkit.Pool(t, testkit.SeedDatabaseURL(t, "{}", 1))
 		fails(s, "leave out --from", func(c *Config) { c.From = other })
 		fails(s, "leave out --from", func(c *Config) { c.From, c.DryRun = other, true })
+	})
+	t.Run("a schema seed of something else", func(t *testing.T) {
+		for _, sql := range []string{"CREATE TABLE seed.imported (id int, account text)", "CREATE TABLE seed.callbacks (url text)"} {
+			s := &site{t, testkit.Pool(t, testkit.SeedDatabaseURL(t, "{}", 1))}
+			s.exec("CREATE SCHEMA seed; " + sql)
+			fails(s, "of something else, and nothing was touched", nil)
+		}
 	})
 	t.Run("a search path that names the schema", func(t *testing.T) {
 		url := testkit.SeedDatabaseURL(t, "{}", 1)

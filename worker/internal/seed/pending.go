@@ -92,18 +92,21 @@ func (i *importer) foresee(ctx context.Context) error {
 		bare = "SELECT DISTINCT flow_token::text" + from + " WHERE raw_webhook_payload::jsonb ->> 'id' IS NULL AND flow_token NOT IN ('', 'unused')"
 	}
 	sql := `
-		WITH replies AS (
+		WITH messages AS (
 			SELECT m.message ->> 'id' AS wamid, m.message -> 'interactive' -> 'nfm_reply' ->> 'response_json' AS response, coalesce(w.callback_sent, false) AS sent
 			FROM ` + s.name("webhook_events") + ` w
 			CROSS JOIN LATERAL jsonb_path_query(w.raw_payload::jsonb, '$.entry[*].changes[*].value.messages[*]') AS m(message)
 			WHERE w.signature_valid AND m.message ->> 'id' <> '' AND m.message -> 'interactive' -> 'nfm_reply' ->> 'response_json' IS NOT NULL
 				AND coalesce(m.message -> 'interactive' -> 'nfm_reply' ->> 'name', '') IN ('', 'flow')),
+		replies AS ( -- a response may be no JSON; a token with escapes is looked for as it is
+			SELECT *, substring(response FROM '"flow_token"\s*:\s*"([^"\\]*)"') AS token FROM messages),
 		stored AS (` + stored + `),
 		bare AS MATERIALIZED (` + bare + `), -- whose messages were not kept: their tokens tell
 		answers AS (
 			SELECT r.wamid, bool_or(r.sent) AS sent,
-				bool_or(s.wamid IS NOT NULL OR EXISTS (SELECT FROM bare WHERE position('"' || bare.flow_token || '"' IN r.response) > 0)) AS stored
-			FROM replies r LEFT JOIN stored s ON s.wamid = r.wamid GROUP BY r.wamid)
+				bool_or(CASE WHEN s.wamid IS NOT NULL OR b.flow_token IS NOT NULL THEN true WHEN r.token IS NOT NULL THEN false
+					ELSE EXISTS (SELECT FROM bare WHERE position('"' || bare.flow_token || '"' IN r.response) > 0) END) AS stored
+			FROM replies r LEFT JOIN stored s ON s.wamid = r.wamid LEFT JOIN bare b ON b.flow_token = r.token GROUP BY r.wamid)
 		SELECT count(*) FILTER (WHERE NOT stored), count(*) FILTER (WHERE NOT stored OR NOT sent) FROM answers`
 	if err := s.tx.QueryRow(ctx, sql).Scan(&i.report.Found, &i.report.Undelivered); err != nil {
 		return fmt.Errorf("counting what was not delivered: %w", err)

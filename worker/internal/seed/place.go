@@ -113,6 +113,16 @@ func columnsOf(ctx context.Context, db interface {
 // moveAside gives the tables a schema of their own: all of them, or none. Their
 // rows, keys, indexes and triggers stay as they are.
 func moveAside(ctx context.Context, pool *pgxpool.Pool, l *location) error {
+	// Only a ledger of ours may be dropped below.
+	for _, name := range []string{"imported", "callbacks"} {
+		columns, err := columnsOf(ctx, pool, Schema, name)
+		if err != nil {
+			return err
+		}
+		if len(columns) > 0 && (columns["account"] == "" || columns["source_table"] == "" && columns["webhook_id"] == "") {
+			return fmt.Errorf("the schema %s holds a table %s of something else, and nothing was touched: the tables of whatsapp-flows-server and the ledger of the import belong there: rename that schema", Schema, name)
+		}
+	}
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		statements := []string{"SET LOCAL lock_timeout = '5s'"}
 		locked := make([]string, len(l.tables))

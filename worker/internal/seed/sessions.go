@@ -175,13 +175,22 @@ func (i *importer) storeSessions(ctx context.Context, tx pgx.Tx, rows []*seedSes
 }
 
 // refreshSessions follows sessions that went on after an import, unless they go
-// on here already.
+// on here already. Answers are joined once more, for an import that was killed
+// between the commit of sessions and that.
 func (i *importer) refreshSessions(ctx context.Context, rows []*seedSession, became map[uuid.UUID]uuid.UUID) error {
 	var moved []*seedSession
+	var hashes []string
 	for _, r := range rows {
-		if i.refuseSession(r) == "" && r.active != nil && became[r.id] == r.id {
+		if i.refuseSession(r) != "" {
+			continue
+		}
+		hashes = append(hashes, r.tokenHash)
+		if r.active != nil && became[r.id] == r.id {
 			moved = append(moved, r)
 		}
+	}
+	if err := i.past.Join(ctx, i.Pool, hashes); err != nil {
+		return err
 	}
 	if len(moved) == 0 {
 		return nil

@@ -38,8 +38,11 @@ func (s *source) begin(ctx context.Context) (err error) {
 	if s.tx, err = s.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
 		return err
 	}
-	// It pauses while what it read is stored.
-	if _, err = s.tx.Exec(ctx, "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL datestyle = 'ISO'"); err != nil {
+	// It pauses while what it read is stored. And it reads whole tables, which have
+	// none of the indexes that our pool's plans count on (store.Open): a dry run that
+	// may only nest loops compares each webhook with each answer.
+	if _, err = s.tx.Exec(ctx, "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL datestyle = 'ISO'; "+
+		"SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on"); err != nil {
 		return err
 	}
 	var known bool

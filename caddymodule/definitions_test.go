@@ -3,11 +3,14 @@ package caddymodule
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/event"
+	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/flowtoken"
 	"github.com/caddy-whatsapp-flows/caddy-whatsapp-flows/shared/keyspace"
 )
 
@@ -129,6 +132,60 @@ func TestPublishedFlowsAreServedWithinASecond(t *testing.T) {
 		}
 	})
 	s.t = t
+}
+
+// The phone has the Flow JSON that was published when the message was sent.
+func TestATokenOpensTheDefinitionItWasMadeFor(t *testing.T) {
+	t.Setenv("FLOW_TOKEN_SECRET", testSecret)
+	s := newSite(t)
+	older := s.publishLogic("default", "booking", bookingJSON(t), []byte(`{"screens":{"ROOM":{"data":{"name":"'older'"}}}}`))
+	s.load("", publishedSite)
+	s.want(booking, step("INIT", "", "before", nil), "NAME")
+	made := func(claims flowtoken.Claims) string {
+		claims.Expires = time.Now().Add(time.Hour)
+		token, err := flowtoken.Mint([]byte(testSecret), claims, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+
+	// Only the logic is another: the phone's screens are the same, and what was
+	// mended shall count.
+	mended := s.publishLogic("default", "booking", bookingJSON(t), []byte(`{"screens":{"ROOM":{"data":{"name":"'mended'"}}}}`))
+	eventually(t, time.Second, "the new logic is served", func() bool {
+		d, _ := published{liveBackends()[0]}.current("default", "booking")
+		return d.Hash() == mended.Hash()
+	})
+	token := made(flowtoken.Claims{Flow: "booking", Version: older.Hash()})
+	s.want(booking, step("INIT", "", token, nil), "NAME")
+	if data := s.want(booking, step("data_exchange", "NAME", token, request{"name": "x"}), "ROOM"); data["name"] != "mended" {
+		t.Errorf("screen ROOM shows %v", data)
+	}
+
+	newest := s.publish("default", "booking", bytes.ReplaceAll(bookingJSON(t), []byte(`"NAME"`), []byte(`"WELCOME"`)))
+	eventually(t, time.Second, "the new screens are served", func() bool {
+		d, _ := published{liveBackends()[0]}.current("default", "booking")
+		return d.Hash() == newest.Hash()
+	})
+	loaded.Delete(older.Hash()) // another process has not read it
+	for name, c := range map[string]struct{ version, opens string }{
+		"a message with the older screens":            {older.Hash(), "NAME"},
+		"a message with the newest":                   {newest.Hash(), "WELCOME"},
+		"a message that names no version":             {"", "WELCOME"},
+		"a message whose definition nobody has":       {strings.Repeat("0", 64), "WELCOME"},
+		"a version that is no hash of any definition": {"v1", "WELCOME"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.t = t
+			token := made(flowtoken.Claims{Flow: "booking", Version: c.version})
+			s.want(booking, step("INIT", "", token, nil), c.opens)
+			s.want(booking, step("data_exchange", c.opens, token, request{"name": "x"}), "ROOM")
+			s.want(booking, step("INIT", "", token, nil), c.opens) // opened once more
+			// Sent with flow_action navigate there is no INIT.
+			s.want(booking, step("data_exchange", c.opens, made(flowtoken.Claims{Version: c.version}), request{"name": "x"}), "ROOM")
+		})
+	}
 }
 
 func TestFlowsBelongToTheirAccount(t *testing.T) {

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -150,7 +151,7 @@ func (x *exchange) answer(ctx context.Context, c *claim, claims flowtoken.Claims
 		if prev != nil && prev.Completed && x.account.SingleUseTokens {
 			return x.tokenDead(c, x.account.expired, errors.New("the flow is completed, and the account's tokens are for single use"))
 		}
-		def, err := x.definition(ctx, prev)
+		def, err := x.definition(ctx, prev, claims)
 		if err != nil {
 			return x.fall(c, prev, reasonOf(ctx, "redis"), err)
 		}
@@ -214,24 +215,34 @@ func (x *exchange) previous(stored []byte) *flow.Session {
 }
 
 // definition is the one this step runs on: a session ends on the definition it
-// began with, while a new attempt takes the current one. Its error says that
-// Redis could not be asked.
-func (x *exchange) definition(ctx context.Context, prev *flow.Session) (*flow.Definition, error) {
-	if x.def == nil || prev == nil || prev.Definition == "" || prev.Definition == x.def.Hash() ||
-		flow.NewAttempt(prev, x.def, x.request) {
+// began with, while a new attempt takes the current one. If the token names an
+// older one with another Flow JSON, the phone shows its screens, and the attempt
+// runs on that. The error says that Redis could not be asked.
+func (x *exchange) definition(ctx context.Context, prev *flow.Session, claims flowtoken.Claims) (*flow.Definition, error) {
+	if x.def == nil {
+		return nil, nil
+	}
+	begun := prev != nil && !flow.NewAttempt(prev, x.def, x.request)
+	wanted := claims.Version
+	if begun {
+		wanted = prev.Definition
+	}
+	if wanted == "" || wanted == x.def.Hash() {
 		return x.def, nil
 	}
-	older, err := x.source.byHash(ctx, prev.Definition)
+	older, err := x.source.byHash(ctx, wanted)
 	var unusable *unusableDefinition
 	switch {
+	case err == nil && !begun && bytes.Equal(older.FlowJSON(), x.def.FlowJSON()):
+		return x.def, nil // only the rules are others, and the newest are meant
 	case err == nil:
 		return older, nil
 	case errors.As(err, &unusable), errors.Is(err, errUnknownFlow):
-		x.logger.Warn("the definition a session began with is gone: it goes on with the current one",
-			zap.String("flow", x.name), zap.String("definition", clip(prev.Definition)), zap.Error(err))
+		x.logger.Warn("the definition that a session began with, or that its token was made for, is gone: it goes on with the current one",
+			zap.String("flow", x.name), zap.String("definition", clip(wanted)), zap.Error(err))
 		return x.def, nil
 	default:
-		return nil, fmt.Errorf("the definition a session began with cannot be read: %w", err)
+		return nil, fmt.Errorf("the definition a session began with, or its token was made for, cannot be read: %w", err)
 	}
 }
 

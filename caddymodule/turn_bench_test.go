@@ -131,7 +131,7 @@ func (t *turnBench) open(b *testing.B, ctx context.Context, x *exchange) (*claim
 // answer is what comes between the round trips.
 func (t *turnBench) answer(b *testing.B, ctx context.Context, x *exchange, c *claim, claims flowtoken.Claims) state.Step {
 	prev := x.previous(t.stored)
-	def, err := x.definition(ctx, prev)
+	def, err := x.definition(ctx, prev, claims)
 	if err != nil {
 		b.Fatal(err)
 	}

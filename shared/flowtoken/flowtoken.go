@@ -45,7 +45,7 @@ var ErrExpired = errors.New("the flow token has expired")
 // Claims are what a signed token says.
 type Claims struct {
 	Flow    string    // the flow it is for; may be empty
-	Version string    // the definition it is for; may be empty
+	Version string    // hash of the definition it is for; may be empty
 	User    string    // the business's own name for the user; may be empty
 	Name    string    // what to call the user on a screen; may be empty
 	Expires time.Time // required; kept to the second, rounded down

@@ -10,7 +10,7 @@ import (
 // in hand from taking five times those.
 const (
 	gcPercent   = 400
-	memoryLimit = 512 << 20
+	memoryLimit = 256 << 20
 )
 
 // tuneMemory leaves alone what the operator has set.

@@ -203,8 +203,8 @@ func (c metaSend) token(secret []byte, name string) (string, time.Time, error) {
 	return token, expires, err
 }
 
-// version is the beginning of the definition's hash, as flows load shows it;
-// empty without a folder.
+// version is the hash of the definition, by which the edge finds it when the
+// message is opened; empty without a folder.
 func (c metaSend) version() string {
 	if c.Dir == "" {
 		return ""
@@ -225,7 +225,7 @@ func (c metaSend) version() string {
 	if err != nil {
 		return ""
 	}
-	return hash[:12]
+	return hash
 }
 
 func (c metaSend) send(s *metaSession, from, flowID, token string, out sending, data map[string]json.RawMessage) (string, error) {

@@ -29,7 +29,7 @@ func TestTheTokenNamesTheFlowAsTheEdgeDoes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return hash[:12]
+		return hash
 	}
 	for _, c := range []struct {
 		name          string

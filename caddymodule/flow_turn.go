@@ -96,6 +96,9 @@ func (x *exchange) verifyToken(now time.Time) (claims flowtoken.Claims, dead err
 		if claims.Flow != "" && claims.Flow != x.name {
 			return flowtoken.Claims{}, errors.New("the flow token was made for another flow")
 		}
+		if claims.Account != "" && claims.Account != x.account.name {
+			return flowtoken.Claims{}, errors.New("the flow token was made for another account")
+		}
 	case x.account.RequireSignedTokens:
 		return flowtoken.Claims{}, errors.New("the flow token is not signed, and the account requires it")
 	}

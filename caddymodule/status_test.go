@@ -114,7 +114,7 @@ func TestStatusesOfTheFlowEndpoint(t *testing.T) {
 		t.Setenv("FLOW_TOKEN_SECRET", "new,old")
 		s.load("", engineSite)
 		hour := time.Now().Add(time.Hour)
-		good := mint(flowtoken.Claims{Flow: "booking", User: "user-7", Expires: hour})
+		good := mint(flowtoken.Claims{Flow: "booking", Account: "default", User: "user-7", Expires: hour})
 		// The server of the configuration before takes connections for a moment yet.
 		eventually(t, 5*time.Second, "the new secrets are in use", func() bool {
 			a, _ := s.post(booking, step("INIT", "", mint(flowtoken.Claims{Flow: "booking", Expires: hour}), nil))
@@ -130,6 +130,7 @@ func TestStatusesOfTheFlowEndpoint(t *testing.T) {
 		for name, token := range map[string]string{
 			"expired":          mint(flowtoken.Claims{Flow: "booking", Expires: time.Now().Add(-time.Second)}),
 			"for another flow": mint(flowtoken.Claims{Flow: "other", Expires: hour}),
+			"for another account, whose secret is the same": mint(flowtoken.Claims{Flow: "booking", Account: "shop", Expires: hour}),
 		} {
 			a, reply := s.post(booking, step("INIT", "", token, nil))
 			if a.status != 427 || reply["error_msg"] == "" || reply["error_msg"] == nil {

@@ -45,6 +45,7 @@ var ErrExpired = errors.New("the flow token has expired")
 // Claims are what a signed token says.
 type Claims struct {
 	Flow    string    // the flow it is for; may be empty
+	Account string    // the account it is for, where several share a secret; may be empty
 	Version string    // hash of the definition it is for; may be empty
 	User    string    // the business's own name for the user; may be empty
 	Name    string    // what to call the user on a screen; may be empty
@@ -55,6 +56,7 @@ type Claims struct {
 // in every request.
 type payload struct {
 	Flow    string `json:"f,omitempty"`
+	Account string `json:"a,omitempty"`
 	Version string `json:"v,omitempty"`
 	User    string `json:"u,omitempty"`
 	Name    string `json:"d,omitempty"`
@@ -77,7 +79,7 @@ func Mint(secret []byte, c Claims, random io.Reader) (string, error) {
 	if c.Expires.Unix() <= 0 {
 		return "", errors.New("minting a flow token: no expiry is given, expected a time to come (Meta advises 2 to 3 days)")
 	}
-	p := payload{Flow: c.Flow, Version: c.Version, User: c.User, Name: c.Name, Expires: c.Expires.Unix(), Nonce: make([]byte, nonceSize)}
+	p := payload{Flow: c.Flow, Account: c.Account, Version: c.Version, User: c.User, Name: c.Name, Expires: c.Expires.Unix(), Nonce: make([]byte, nonceSize)}
 	if _, err := io.ReadFull(random, p.Nonce); err != nil {
 		return "", fmt.Errorf("minting a flow token: reading random bytes: %w", err)
 	}
@@ -121,7 +123,7 @@ func Verify(secrets [][]byte, token string, now time.Time) (Claims, error) {
 	if err := json.Unmarshal(raw, &p); err != nil || p.Expires <= 0 || len(p.Nonce) < nonceSize {
 		return Claims{}, fmt.Errorf("flow token lacks an expiry or a nonce: %w", ErrForged)
 	}
-	c := Claims{Flow: p.Flow, Version: p.Version, User: p.User, Name: p.Name, Expires: time.Unix(p.Expires, 0).UTC()}
+	c := Claims{Flow: p.Flow, Account: p.Account, Version: p.Version, User: p.User, Name: p.Name, Expires: time.Unix(p.Expires, 0).UTC()}
 	if !now.Before(c.Expires) {
 		return c, fmt.Errorf("%w: it was valid until %s", ErrExpired, c.Expires.Format(time.RFC3339))
 	}

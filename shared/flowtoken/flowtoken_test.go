@@ -17,7 +17,7 @@ import (
 var (
 	secret  = []byte("current-secret")
 	now     = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	claims  = flowtoken.Claims{Flow: "csat", Version: "v2", User: "kund-42 ÅÄÖ <&>", Name: "Åsa <&>", Expires: now.Add(48 * time.Hour)}
+	claims  = flowtoken.Claims{Flow: "csat", Account: "shop", Version: "v2", User: "kund-42 ÅÄÖ <&>", Name: "Åsa <&>", Expires: now.Add(48 * time.Hour)}
 	secrets = [][]byte{secret}
 )
 

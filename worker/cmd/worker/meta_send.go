@@ -196,6 +196,9 @@ func (c metaSend) token(secret []byte, name string) (string, time.Time, error) {
 		return "ft-" + rand.Text(), expires, nil
 	}
 	claims := flowtoken.Claims{Flow: name, User: c.User, Name: c.Name, Expires: expires, Version: c.version()}
+	if c.Account != "default" { // a single account may be called otherwise at the edge
+		claims.Account = c.Account
+	}
 	if claims.User == "" {
 		claims.User = c.To
 	}

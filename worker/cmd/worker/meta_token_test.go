@@ -52,11 +52,18 @@ func TestTheTokenNamesTheFlowAsTheEdgeDoes(t *testing.T) {
 			t.Errorf("%s: %s", c.name, out)
 		}
 	}
+	// Accounts may share a secret, but not their tokens.
+	env["META_WABA_ID"], env["META_PHONE_NUMBER_ID"] = "shop="+env["META_WABA_ID"], "shop="+env["META_PHONE_NUMBER_ID"]
+	well(t, env, "meta", "send", "book", "--to", "+4915112345678", "--account", "shop")
+	sent := s.Messages()
+	if claims, err := flowtoken.Verify([][]byte{[]byte("geheim")}, sent[len(sent)-1].Token, time.Now()); err != nil || claims.Account != "shop" {
+		t.Errorf("%+v, %v", claims, err)
+	}
 	// Of a logic that cannot be read no version is claimed.
 	if err := os.WriteFile(dir+"/survey/logic.json", []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	well(t, env, "meta", "send", "survey", "--to", "+4915112345678", "--dir", dir)
+	well(t, env, "meta", "send", "survey", "--to", "+4915112345678", "--dir", dir, "--account", "shop")
 	all := s.Messages()
 	if claims, err := flowtoken.Verify([][]byte{[]byte("geheim")}, all[len(all)-1].Token, time.Now()); err != nil || claims.Version != "" {
 		t.Errorf("%+v, %v", claims, err)

@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
@@ -20,8 +22,42 @@ func init() {
 			for _, subcommand := range subcommands {
 				parent.AddCommand(subcommand())
 			}
+			refuseUnknown(parent)
 		},
 	})
+}
+
+// refuseUnknown makes an error of a misspelt subcommand, which cobra would answer
+// with its help and success.
+func refuseUnknown(cmd *cobra.Command) {
+	if !cmd.HasSubCommands() {
+		return
+	}
+	if !cmd.Runnable() {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), suggestions(cmd, args[0]))
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		refuseUnknown(sub)
+	}
+}
+
+func suggestions(cmd *cobra.Command, typed string) string {
+	if cmd.SuggestionsMinimumDistance <= 0 {
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
+	}
+	if near := cmd.SuggestionsFor(typed); len(near) > 0 {
+		names = near
+	}
+	return ", expected " + strings.Join(names, ", ")
 }
 
 // exit ends a command that has said all there is to say with a code of its own.

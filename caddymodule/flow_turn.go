@@ -130,13 +130,21 @@ func (x *exchange) lookup(ctx context.Context, dead bool) state.Lookup {
 	return l
 }
 
+// errUsed is the end of a token of an account with single-use tokens.
+var errUsed = errors.New("the flow is completed, and the account's tokens are for single use")
+
 // tokenDead answers 427. The message is encrypted: in clear text the phone would
 // report a decryption error and leave the button of the message enabled.
 func (x *exchange) tokenDead(c *claim, message string, why error) (state.Stored, error) {
 	x.outcome = "token_dead"
 	refused.get(pair{x.account.name, "token"}).Inc()
-	x.logger.Debug("dead flow token", zap.String("account", x.account.name), zap.String("flow", x.name),
-		zap.String("token_hash", x.tokenHash()), zap.NamedError("reason", why))
+	if errors.Is(why, flowtoken.ErrExpired) || errors.Is(why, errUsed) { // as tokens end
+		x.logger.Debug("dead flow token", zap.String("account", x.account.name), zap.String("flow", x.name),
+			zap.String("token_hash", x.tokenHash()), zap.NamedError("reason", why))
+	} else {
+		refusals.report(x.logger, "flow request", x.account.name, "token", statusTokenDead, time.Now(),
+			zap.String("flow", x.name), zap.String("token_hash", x.tokenHash()), zap.Error(why))
+	}
 	body, err := json.Marshal(map[string]string{"error_msg": message})
 	if err != nil {
 		return state.Stored{}, infrastructure(http.StatusInternalServerError, err)
@@ -152,7 +160,7 @@ func (x *exchange) answer(ctx context.Context, c *claim, claims flowtoken.Claims
 	for attempt := 0; ; attempt++ {
 		prev := x.previous(stored)
 		if prev != nil && prev.Completed && x.account.SingleUseTokens {
-			return x.tokenDead(c, x.account.expired, errors.New("the flow is completed, and the account's tokens are for single use"))
+			return x.tokenDead(c, x.account.expired, errUsed)
 		}
 		def, err := x.definition(ctx, prev, claims)
 		if err != nil {

@@ -17,9 +17,11 @@ const logEvery = time.Minute
 var hints = map[string]string{
 	"signature": "X-Hub-Signature-256 is missing or made with another secret: compare app_secret with the secret of the Meta app that is " +
 		"linked to the flow (for webhooks: that subscribed), and look for a proxy that rewrites bodies",
-	"envelope":        "expected a JSON object with encrypted_flow_data, encrypted_aes_key and initial_vector: is this WhatsApp?",
-	"decryption":      "no private_key opens it: WhatsApp holds another public key for this phone number; compare its fingerprint with public_key_sha256 of the start",
-	"request":         "decrypted, but no request of WhatsApp Flows: expected a JSON object with a known action",
+	"envelope":   "expected a JSON object with encrypted_flow_data, encrypted_aes_key and initial_vector: is this WhatsApp?",
+	"decryption": "no private_key opens it: WhatsApp holds another public key for this phone number; compare its fingerprint with public_key_sha256 of the start",
+	"request":    "decrypted, but no request of WhatsApp Flows: expected a JSON object with a known action",
+	"token": "the flow token is forged, or made for another flow or account: compare FLOW_TOKEN_SECRET with that of whoever sends the message, " +
+		"and the flow it names with the end of the endpoint's path",
 	"no_flow":         "the path names no flow: expected /flows/endpoint/NAME, ?flow=NAME, or a default flow",
 	"unknown_flow":    "no such flow is published: load it with `worker flows load`, or mend the name in the endpoint's URL",
 	"unknown_screen":  "the flow that is published here has no such screen: publish the version that Meta has",

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -137,6 +138,17 @@ func TestStatusesOfTheFlowEndpoint(t *testing.T) {
 				t.Errorf("%s: status %d, %v", name, a.status, reply)
 			}
 		}
+		// A wrong secret locks every user out: the log says it, and what to do.
+		log, err := os.ReadFile(s.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(log), "\n") {
+			if strings.Contains(line, `"reason":"token"`) && strings.Contains(line, `"status":427`) && strings.Contains(line, "compare FLOW_TOKEN_SECRET") {
+				return
+			}
+		}
+		t.Error("no line of the log tells of the tokens that were refused")
 	})
 }
 

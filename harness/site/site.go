@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -362,9 +363,12 @@ func (s *Site) Query(ctx context.Context, do func(*pgx.Conn) error) error {
 func (s *Site) WriteEnv() (string, error) {
 	path := filepath.Join(s.dir, "env")
 	var b strings.Builder
-	for _, variable := range append(s.EdgeCommand().Env, s.WorkerCommand().Env...) {
+	// What the documents ask of a shell besides; and doctor finds Caddy's own
+	// authority where Caddy has it.
+	of := []string{"EDGE_URL=" + s.EdgeURL, "KEY=" + s.Secrets.path(filePublicKey)}
+	for _, variable := range slices.Concat(s.EdgeCommand().Env, s.WorkerCommand().Env, of) {
 		name, value, _ := strings.Cut(variable, "=")
-		if name == "PATH" || name == "HOME" || strings.HasPrefix(name, "XDG_") {
+		if name == "PATH" || name == "HOME" || name == "XDG_CONFIG_HOME" {
 			continue
 		}
 		fmt.Fprintf(&b, "export %s='%s'\n", name, strings.ReplaceAll(value, "'", `'\''`))

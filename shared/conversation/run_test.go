@@ -126,6 +126,8 @@ func TestPlantedFaultsAreCaught(t *testing.T) {
 		{"success in lower case", alter(`{"screen":"success","data":{}}`), goes, "invalid-screen-transition", "led to"},
 		{"a first screen that is no entry", phonetest.Fault{Alter: func(*flow.Request, []byte) []byte { return []byte(`{"screen":"COMMENT","data":{"score":"5"}}`) }}, opens, "invalid-screen-transition", "expected an entry screen"},
 		{"status 201", phonetest.Fault{Status: 201}, opens, "unexpected_http_status_code", "status 201, expected exactly 200"},
+		{"status 432", phonetest.Fault{Status: 432}, opens, "unexpected_http_status_code", "the app secret is probably another one"},
+		{"status 404", phonetest.Fault{Status: 404}, opens, "unexpected_http_status_code", "nothing answers this URL, or the endpoint has no such flow"},
 		{"status 204", phonetest.Fault{Status: 204}, opens, "unexpected_http_status_code", "status 204"},
 		{"status 500", phonetest.Fault{Status: 500}, opens, "unexpected_http_status_code", "status 500"},
 		{"427 in clear text", phonetest.Fault{Status: 427, Plain: true, Alter: func(*flow.Request, []byte) []byte { return []byte(`{"error_msg":"over"}`) }}, opens, "response-decryption-error", "status 427"},

@@ -125,6 +125,9 @@ func (e *Envelope) Open(sealed []byte) ([]byte, error) {
 	if bytes.ContainsAny(sealed, "\r\n") {
 		return nil, errors.New("the body has line ends in or behind its base64")
 	}
+	if len(sealed) == 0 {
+		return nil, errors.New("the body is empty: nothing of a flow answers this URL")
+	}
 	data, err := base64.StdEncoding.Strict().DecodeString(string(sealed))
 	if err != nil {
 		return nil, fmt.Errorf("the body is not base64 (%d bytes)", len(sealed))

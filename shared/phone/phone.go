@@ -201,6 +201,14 @@ func (p *Phone) ask(ctx context.Context, r request, again bool) (*Reply, error) 
 	return p.exchange(ctx, payload, again)
 }
 
+// usually is what a status other than 200 mostly comes of, as far as Meta's pages
+// give it a meaning.
+var usually = map[int]string{
+	http.StatusUnauthorized: ": the signature was refused, so the app secret is probably another one",
+	http.StatusNotFound:     ": nothing answers this URL, or the endpoint has no such flow",
+	432:                     ": the signature was refused, so the app secret is probably another one",
+}
+
 // exchange sends one payload, after a 421 a second time if again says so, and
 // opens the answer. It applies the rules about statuses; those about the content
 // come after it.
@@ -227,11 +235,11 @@ func (p *Phone) exchange(ctx context.Context, payload []byte, again bool) (*Repl
 	switch status {
 	case http.StatusOK: // and no other 2xx
 	case statusCannotDecrypt:
-		return nil, &RefusalError{KeyBusinessDecryption, "status 421: the endpoint cannot decrypt what was sealed for its public key"}
+		return nil, &RefusalError{KeyBusinessDecryption, "status 421: the endpoint cannot decrypt what was sealed for its public key: it has the private half of another one"}
 	case statusTokenInvalid:
 		return nil, tokenInvalid(envelope, body)
 	default:
-		return nil, &RefusalError{KeyUnexpectedStatus, fmt.Sprintf("status %d, expected exactly 200", status)}
+		return nil, &RefusalError{KeyUnexpectedStatus, fmt.Sprintf("status %d, expected exactly 200%s", status, usually[status])}
 	}
 	plaintext, err := envelope.Open(body)
 	if err != nil {

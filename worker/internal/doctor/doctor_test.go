@@ -119,6 +119,9 @@ func TestEachFaultOfPostgresIsFoundAndNoOther(t *testing.T) {
 		{"hardly any room", func(_ *testing.T, _ *pgxpool.Pool, p *workerdoctor.Postgres) {
 			p.Room = func(string) (uint64, uint64, error) { return 1 << 30, 100 << 30, nil }
 		}, map[string]string{workerdoctor.Disk: "fail 1.0 GiB of 100.0 GiB are free"}},
+		{"enough room, a small part of a large disk", func(_ *testing.T, _ *pgxpool.Pool, p *workerdoctor.Postgres) {
+			p.Room = func(string) (uint64, uint64, error) { return 24 << 30, 1000 << 30, nil }
+		}, nil},
 		{"an old transaction", func(t *testing.T, pool *pgxpool.Pool, p *workerdoctor.Postgres) {
 			tx, err := pool.Begin(t.Context())
 			if err != nil {

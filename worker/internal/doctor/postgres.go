@@ -173,6 +173,10 @@ func durability(ctx context.Context, pool *pgxpool.Pool) doctor.Finding {
 const (
 	roomWarn = 15
 	roomFail = 5
+
+	// roomEnough is no worry, however small a part of the disk it is: a few million
+	// conversations.
+	roomEnough = 24 << 30
 )
 
 // disk tells how large the database is, and how much room is left where that can
@@ -198,9 +202,9 @@ func (p Postgres) disk(ctx context.Context, pool *pgxpool.Pool) doctor.Finding {
 	const meaning = "Postgres stops when its disk is full; answers then wait in Redis until that is full too"
 	const fix = "make the disk larger, or keep less (RETENTION_EVENTS_DAYS, RETENTION_ATTEMPTS_DAYS)"
 	switch {
-	case free*100 < all*roomFail:
+	case free*100 < all*roomFail && free < roomEnough/4:
 		return doctor.Failed(Disk, evidence, meaning, fix)
-	case free*100 < all*roomWarn:
+	case free*100 < all*roomWarn && free < roomEnough:
 		return doctor.Warned(Disk, evidence, meaning, fix)
 	}
 	return doctor.Fine(Disk, "%s", evidence)

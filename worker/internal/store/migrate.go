@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -48,11 +50,22 @@ func Up(ctx context.Context, pool *pgxpool.Pool) ([]Migration, error) {
 			applied = append(applied, Migration{Version: r.Source.Version, Name: name(r.Source), AppliedAt: time.Now()})
 		}
 		if err != nil {
-			return fmt.Errorf("migrating the database: %w", err)
+			return fmt.Errorf("migrating the database: %w%s", err, mayCreate(pool, err))
 		}
 		return nil
 	})
 	return applied, err
+}
+
+// mayCreate says what to do when the user may not make tables: since Postgres 15
+// only the owner of a database may, in its schema public.
+func mayCreate(pool *pgxpool.Pool, err error) string {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Code != "42501" {
+		return ""
+	}
+	c := pool.Config().ConnConfig
+	return fmt.Sprintf(": make this user its owner: ALTER DATABASE %s OWNER TO %s", pgx.Identifier{c.Database}.Sanitize(), pgx.Identifier{c.User}.Sanitize())
 }
 
 // Down takes back the newest applied migration; nil when there is none.

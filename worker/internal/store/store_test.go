@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync"
@@ -168,6 +169,31 @@ func TestSeedDatabaseIsLeftAlone(t *testing.T) {
 	var tables int
 	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").Scan(&tables); err != nil || tables != 2 {
 		t.Errorf("%d tables (%v), expected the 2 of the seed", tables, err)
+	}
+}
+
+// As createdb makes a database for another user.
+func TestADatabaseThatBelongsToAnother(t *testing.T) {
+	owner := empty(t)
+	role := "guest_" + testkit.Random()
+	if _, err := owner.Exec(t.Context(), "CREATE ROLE "+role+" LOGIN PASSWORD 'geheim'; REVOKE CREATE ON SCHEMA public FROM PUBLIC"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := owner.Exec(context.Background(), "DROP ROLE "+role); err != nil {
+			t.Error(err)
+		}
+	})
+	config := owner.Config()
+	config.ConnConfig.User, config.ConnConfig.Password = role, "geheim"
+	guest, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer guest.Close()
+	_, err = store.Up(t.Context(), guest)
+	if want := `make this user its owner: ALTER DATABASE "` + config.ConnConfig.Database + `" OWNER TO "` + role + `"`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, expected %s", err, want)
 	}
 }
 

@@ -48,24 +48,6 @@ type Call struct {
 // String is the call in one line, such as "POST 123/flows".
 func (c Call) String() string { return c.Method + " " + c.Path }
 
-// Failure is what a call gets instead of its answer.
-type Failure struct {
-	Status     int
-	Code       int
-	Subcode    int
-	Message    string
-	Transient  bool
-	RetryAfter string // header
-	Body       string // instead of Meta's form of an error
-
-	// CarriedOut fails the call after it was carried out.
-	CarriedOut bool
-	// Hangup closes the connection instead of answering.
-	Hangup bool
-	// Hold delays the answer until it is closed, or the client is gone.
-	Hold <-chan struct{}
-}
-
 // Server is the API. Its methods are for concurrent use.
 type Server struct {
 	// Version is the only one it speaks.
@@ -120,14 +102,6 @@ func (s *Server) AddToken(token string, t Token) {
 	s.tokens[token] = t
 }
 
-// Fail lets the next calls of a kind fail, one for each failure. call is a
-// method and a path, such as "POST 123/flows"; a part of the path may be *.
-func (s *Server) Fail(call string, failures ...Failure) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.failures[call] = append(s.failures[call], failures...)
-}
-
 // Log is all that came, in order.
 func (s *Server) Log() []Call {
 	s.mu.Lock()
@@ -144,29 +118,6 @@ func (s *Server) Writes() []Call {
 func (s *Server) id() string {
 	s.next += 7
 	return fmt.Sprint(s.next)
-}
-
-// request is a call that is being answered; s.mu is held meanwhile.
-type request struct {
-	*Server
-	Call
-	token Token
-	key   string // the token itself
-	head  http.Header
-}
-
-// refused is an answer in Meta's form of an error.
-type refused struct {
-	status, code, subcode int
-	message               string
-	details               string
-	transient             bool
-}
-
-func (r *refused) Error() string { return r.message }
-
-func bad(format string, args ...any) error {
-	return &refused{status: 400, code: 100, message: "(#100) " + fmt.Sprintf(format, args...)}
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -214,58 +165,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	writeError(w, no)
 }
 
-func writeError(w http.ResponseWriter, r *refused) {
-	e := map[string]any{"message": r.message, "type": "OAuthException", "code": r.code, "fbtrace_id": "Atrace"}
-	if r.subcode != 0 {
-		e["error_subcode"] = r.subcode
-	}
-	if r.transient {
-		e["is_transient"] = true
-	}
-	if r.details != "" {
-		e["error_data"] = map[string]string{"messaging_product": "whatsapp", "details": r.details}
-	}
-	w.WriteHeader(r.status)
-	json.NewEncoder(w).Encode(map[string]any{"error": e}) //nolint:errcheck // the client went away
-}
-
-// failure takes the next failure that was planned for c; s.mu is held.
-func (s *Server) failure(c Call) *Failure {
-	for pattern, list := range s.failures {
-		if len(list) > 0 && matches(pattern, c.String()) {
-			s.failures[pattern] = list[1:]
-			return &list[0]
-		}
-	}
-	return nil
-}
-
-func matches(pattern, call string) bool {
-	want, got := strings.Split(pattern, "/"), strings.Split(call, "/")
-	return slices.EqualFunc(want, got, func(w, g string) bool {
-		return w == g || w == "*" || w == "POST *" && strings.HasPrefix(g, "POST ") || w == "GET *" && strings.HasPrefix(g, "GET ")
-	})
-}
-
-func (f *Failure) write(w http.ResponseWriter) {
-	if f.Hangup {
-		panic(http.ErrAbortHandler)
-	}
-	if f.RetryAfter != "" {
-		w.Header().Set("Retry-After", f.RetryAfter)
-	}
-	status := f.Status
-	if status == 0 {
-		status = 400
-	}
-	if f.Body != "" || f.Code == 0 {
-		w.WriteHeader(status)
-		io.WriteString(w, f.Body) //nolint:errcheck // the client went away
-		return
-	}
-	writeError(w, &refused{status: status, code: f.Code, subcode: f.Subcode, message: f.Message, transient: f.Transient})
-}
-
 // answer checks what all calls have in common.
 func (s *Server) answer(version string, r request) (any, error) {
 	if version != s.Version {
@@ -297,146 +196,6 @@ func (s *Server) answer(version string, r request) (any, error) {
 		r.token = token
 	}
 	return r.route()
-}
-
-// route finds the endpoint.
-func (r request) route() (any, error) {
-	if r.Path == "debug_token" {
-		return r.debugToken()
-	}
-	id, edge, _ := strings.Cut(r.Path, "/")
-	var endpoint func() (any, error)
-	switch {
-	case r.accounts[id] != nil:
-		a := r.accounts[id]
-		if r.token.Accounts != nil && !slices.Contains(r.token.Accounts, id) {
-			break
-		}
-		endpoint = map[string]func() (any, error){
-			"GET ": r.account(a), "GET phone_numbers": r.listNumbers(a), "GET flows": r.listFlows(a), "POST flows": r.createFlow(a),
-			"GET subscribed_apps": r.subscribedApps(a), "POST subscribed_apps": r.subscribe(a),
-		}[r.Method+" "+edge]
-	case r.numbers[id] != nil:
-		n := r.numbers[id]
-		endpoint = map[string]func() (any, error){
-			"GET ": r.number(n), "GET whatsapp_business_encryption": r.getKey(n), "POST whatsapp_business_encryption": r.setKey(n),
-			"POST messages": r.send(n),
-		}[r.Method+" "+edge]
-	case r.flows[id] != nil:
-		f := r.flows[id]
-		if r.token.Accounts != nil && !slices.Contains(r.token.Accounts, f.account.ID) {
-			break
-		}
-		endpoint = map[string]func() (any, error){
-			"GET ": r.flow(f), "POST ": r.updateFlow(f), "GET assets": r.assets(f), "POST assets": r.upload(f),
-			"POST publish": r.publish(f), "POST deprecate": r.deprecate(f),
-		}[r.Method+" "+edge]
-	case r.apps[id] != nil:
-		a := r.apps[id]
-		endpoint = map[string]func() (any, error){"GET subscriptions": r.subscriptions(a), "POST subscriptions": r.subscribeFields(a)}[r.Method+" "+edge]
-	}
-	if endpoint == nil {
-		return nil, &refused{status: 400, code: 100, subcode: 33, message: fmt.Sprintf("Unsupported %s request. Object with ID '%s' does not exist, cannot be loaded due to missing permissions, or does not support this operation", strings.ToLower(r.Method), id)}
-	}
-	return endpoint()
-}
-
-// needs refuses a token without a scope.
-func (r request) needs(scope string) error {
-	if !slices.Contains(r.token.Scopes, scope) {
-		return &refused{status: 403, code: 200, message: "(#200) You do not have the necessary permissions required to call this API: " + scope}
-	}
-	return nil
-}
-
-// parameters refuses other parameters in the query, and a body of another type
-// or, if kind is empty, any.
-func (r request) parameters(kind string, allowed ...string) error {
-	for name := range r.Query {
-		if !slices.Contains(allowed, name) {
-			return bad("unexpected parameter %s", name)
-		}
-	}
-	if r.Kind != kind || kind == "" && len(r.Body) > 0 {
-		return bad("the body is of the type %q, expected %q", r.Kind, kind)
-	}
-	return nil
-}
-
-// object decodes a body of JSON without keys that v has not.
-func (r request) object(v any) error {
-	if err := r.parameters("application/json"); err != nil {
-		return err
-	}
-	decoder := json.NewDecoder(bytes.NewReader(r.Body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(v); err != nil {
-		return bad("the body: %v", err)
-	}
-	return nil
-}
-
-// form decodes a body that is urlencoded.
-func (r request) form(allowed ...string) (url.Values, error) {
-	if err := r.parameters("application/x-www-form-urlencoded"); err != nil {
-		return nil, err
-	}
-	values, err := url.ParseQuery(string(r.Body))
-	if err != nil {
-		return nil, bad("the body: %v", err)
-	}
-	for name := range values {
-		if !slices.Contains(allowed, name) {
-			return nil, bad("unexpected parameter %s", name)
-		}
-	}
-	return values, nil
-}
-
-// pick keeps the fields that were asked for, and id, as Meta does.
-func (r request) pick(all map[string]any, node string) (map[string]any, error) {
-	picked := map[string]any{"id": all["id"]}
-	for _, name := range strings.Split(r.Query.Get("fields"), ",") {
-		if name == "" {
-			continue
-		}
-		value, known := all[name]
-		if !known {
-			return nil, bad("Tried accessing nonexisting field (%s) on node type (%s)", name, node)
-		}
-		if value != nil {
-			picked[name] = value
-		}
-	}
-	return picked, nil
-}
-
-// page is one page of a list, with Meta's cursors.
-func page[T any](r request, all []T) (any, error) {
-	limit, after := 25, 0
-	if text := r.Query.Get("limit"); text != "" {
-		if _, err := fmt.Sscan(text, &limit); err != nil || limit < 1 {
-			return nil, bad("limit is %q", text)
-		}
-	}
-	if r.PageSize > 0 {
-		limit = min(limit, r.PageSize)
-	}
-	if text := r.Query.Get("after"); text != "" {
-		if _, err := fmt.Sscanf(text, "cursor%d", &after); err != nil || after > len(all) {
-			return nil, bad("the cursor after is %q", text)
-		}
-	}
-	end := min(after+limit, len(all))
-	answer := map[string]any{"data": all[after:end]}
-	if end > after {
-		paging := map[string]any{"cursors": map[string]string{"before": fmt.Sprintf("cursor%d", after), "after": fmt.Sprintf("cursor%d", end)}}
-		if end < len(all) {
-			paging["next"] = fmt.Sprintf("%s/%s/%s?access_token=%s&after=cursor%d", r.URL(), r.Version, r.Path, url.QueryEscape(r.key), end)
-		}
-		answer["paging"] = paging
-	}
-	return answer, nil
 }
 
 func (s *Server) download(w http.ResponseWriter, r *http.Request, file string) {

@@ -28,6 +28,18 @@ func onOwn(t *testing.T, o redis.UniversalOptions, shards int) *suite {
 	return suiteOn(t, o, client, keyspace.New("t:", shards))
 }
 
+// behindProxy is a suite on a Redis of its own, which the readers reach through a
+// proxy and the test itself does not.
+func behindProxy(t *testing.T) (*suite, *testkit.Proxy) {
+	t.Helper()
+	server := testkit.StartRedis(t)
+	proxy := testkit.NewProxy(t, server.Address)
+	proxy.Open()
+	s := onOwn(t, redis.UniversalOptions{Addrs: []string{proxy.Address}}, 1)
+	s.client = server.Client()
+	return s, proxy
+}
+
 // Shards of a cluster are on different nodes, and some of them move.
 func TestCluster(t *testing.T) {
 	t.Parallel()
@@ -199,11 +211,7 @@ func TestRedisThatRefusesForAWhile(t *testing.T) {
 // and ten seconds; the entries of the reply that was swallowed are stored.
 func TestHalfOpenConnection(t *testing.T) {
 	t.Parallel()
-	server := testkit.StartRedis(t)
-	proxy := testkit.NewProxy(t, server.Address)
-	proxy.Open()
-	s := onOwn(t, redis.UniversalOptions{Addrs: []string{proxy.Address}}, 1)
-	s.client = server.Client()
+	s, proxy := behindProxy(t)
 	core, logs := observer.New(zap.ErrorLevel)
 	s.config.Log = zap.New(core)
 	s.config.ClaimEvery = time.Hour // or another command would notice first

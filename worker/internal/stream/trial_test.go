@@ -210,11 +210,7 @@ func TestRepliesThatAreLost(t *testing.T) {
 	for _, command := range []string{"xreadgroup", "xpending", "xrange", "xclaim", "xack"} {
 		t.Run("to "+command, func(t *testing.T) {
 			t.Parallel()
-			server := testkit.StartRedis(t)
-			proxy := testkit.NewProxy(t, server.Address)
-			proxy.Open()
-			s := onOwn(t, redis.UniversalOptions{Addrs: []string{proxy.Address}}, 1)
-			s.client = server.Client()
+			s, proxy := behindProxy(t)
 			key := s.keys.Events(0)
 			s.add(key, 64)
 			s.leavePending(key, "w", 32, 1)
@@ -286,11 +282,7 @@ func TestSuspectsAreTriedByThemselves(t *testing.T) {
 // that nothing more is read; then Redis is away too. Both come back.
 func TestRedisGoesWhileTheDatabaseIsAway(t *testing.T) {
 	t.Parallel()
-	server := testkit.StartRedis(t)
-	proxy := testkit.NewProxy(t, server.Address)
-	proxy.Open()
-	s := onOwn(t, redis.UniversalOptions{Addrs: []string{proxy.Address}}, 1)
-	s.client = server.Client()
+	s, proxy := behindProxy(t)
 	key := s.keys.Events(0)
 	s.add(key, 10)
 	s.leavePending(key, "w", 10, 1)
@@ -314,11 +306,7 @@ func TestRedisGoesWhileTheDatabaseIsAway(t *testing.T) {
 // stored again: of a backlog that would be work for as long as it took.
 func TestRedisGoesBetweenCommitAndAcknowledgement(t *testing.T) {
 	t.Parallel()
-	server := testkit.StartRedis(t)
-	proxy := testkit.NewProxy(t, server.Address)
-	proxy.Open()
-	s := onOwn(t, redis.UniversalOptions{Addrs: []string{proxy.Address}}, 1)
-	s.client = server.Client()
+	s, proxy := behindProxy(t)
 	key := s.keys.Events(0)
 	s.add(key, 300)
 	s.leavePending(key, "w", 10, 1) // the same holds of these
@@ -362,11 +350,7 @@ func TestCommandsThatAreLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := testkit.StartRedis(t)
-			proxy := testkit.NewProxy(t, server.Address)
-			proxy.Open()
-			s := onOwn(t, redis.UniversalOptions{Addrs: []string{proxy.Address}}, 1)
-			s.client = server.Client()
+			s, proxy := behindProxy(t)
 			key := s.keys.Events(0)
 			s.add(key, 1)
 			s.leavePending(key, "w", 1, 1)

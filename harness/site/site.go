@@ -366,6 +366,9 @@ func (s *Site) WriteEnv() (string, error) {
 	// What the documents ask of a shell besides; and doctor finds Caddy's own
 	// authority where Caddy has it.
 	of := []string{"EDGE_URL=" + s.EdgeURL, "KEY=" + s.Secrets.path(filePublicKey)}
+	if ca := s.RootCertificate(); strings.HasPrefix(s.EdgeURL, "https:") {
+		of = append(of, "SSL_CERT_FILE="+ca) // the phone trusts it, beside the system's directory
+	}
 	for _, variable := range slices.Concat(s.EdgeCommand().Env, s.WorkerCommand().Env, of) {
 		name, value, _ := strings.Cut(variable, "=")
 		if name == "PATH" || name == "HOME" || name == "XDG_CONFIG_HOME" {
